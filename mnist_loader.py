@@ -1,0 +1,305 @@
+"""Load MNIST, with the interface of the `mnist_loader` of Nielsen's book
+"Neural Networks and Deep Learning": `load_data`, `load_data_wrapper` and
+`vectorized_result`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import pickle
+import struct
+import textwrap
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Pair = tuple[Array, Array]
+Data = tuple[Pair, Pair, Pair]
+
+SHIPPED = Path(__file__).resolve().parent / "data"
+"""The folder that `load_data` reads when no path is given."""
+
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""The four files of MNIST and the digest of what each holds, uncompressed."""
+
+ARRAYS_SHA256 = "c1f6f04d235d2cc59ace7f3d311b01afa572545f5dce793011108e842770c5f1"
+"""The digest of the arrays of `load_data`, one after the other."""
+
+ARRAY_NAMES = {
+    "_codecs.encode",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.numeric._frombuffer",
+    "numpy.dtype",
+    "numpy.ndarray",
+}
+NUMBER_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
+
+EXPECTED = "give a folder with the four files of MNIST, or one mnist.pkl.gz"
+
+MAX_BYTES = 2**30
+"""How much memory the images of one file may take, as float32: five times MNIST."""
+
+
+class DataError(Exception):
+    """Data that cannot be used: one line that names the file and says why."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        # !a keeps any file name printable and on one line.
+        super().__init__(f"{str(path)!a}: {problem}")
+
+
+def load_data(path: str | PathLike[str] | None = None) -> Data:
+    """Return the training, validation and test data, each as (images, labels).
+
+    Images are float32 of shape (n, 784), one row per image, pixels k/256 from 0
+    (background) to 255/256 (ink). Labels are int64 of shape (n,). MNIST gives
+    50,000, 10,000 and 10,000 images.
+
+    `path` is a folder with the four IDX files that SHA256 names, gzip'ed (`.gz`)
+    or not, or one file like Nielsen's `mnist.pkl.gz`. Of a folder's `train` images
+    the last sixth, in MNIST 10,000 of 60,000, is the validation data. Without
+    `path` the shipped files are read, and must be unaltered.
+
+    Raises DataError when the data is missing, damaged or not of this form.
+    """
+    source = SHIPPED if path is None else Path(path)
+    pairs = _read_folder(source) if source.is_dir() else _read_pickle(source)
+    training, validation, test = (_checked(source, *pair) for pair in pairs)
+    return training, validation, test
+
+
+def is_mnist(data: Data) -> bool:
+    """Tell whether what `load_data` returned is MNIST to the bit, in any wrapping."""
+    digest = hashlib.sha256()
+    for images, labels in data:
+        digest.update(images.data)
+        digest.update(labels.data)
+    return digest.hexdigest() == ARRAYS_SHA256
+
+
+def load_data_wrapper(
+    path: str | PathLike[str] | None = None,
+) -> tuple[list[Pair], list[tuple[Array, int]], list[tuple[Array, int]]]:
+    """Return the data of `load_data` as three lists with a pair for each image.
+
+    A training pair is (x, y): x float32 of shape (784, 1), y the one-hot vector of
+    the digit, float64 of shape (10, 1). A validation or test pair is (x, digit).
+    """
+    training, validation, test = (
+        [(image.reshape(-1, 1), int(label)) for image, label in zip(*pair, strict=True)]
+        for pair in load_data(path)
+    )
+    return [(x, vectorized_result(j)) for x, j in training], validation, test
+
+
+def vectorized_result(j: int) -> Array:
+    """Return the one-hot vector of digit `j`, float64 of shape (10, 1)."""
+    e = np.zeros((10, 1))
+    e[j] = 1.0
+    return e
+
+
+def _checked(source: Path, images: Array, labels: Array) -> Pair:
+    """Return images and labels as `load_data` promises them, or raise DataError."""
+    if images.ndim != 2 or images.shape[1] != 784 or labels.shape != images.shape[:1]:
+        problem = f"images of shape {images.shape} with labels of shape {labels.shape}"
+        raise DataError(source, f"{problem}; (n, 784) and (n,) are needed")
+    if len(images) == 0:
+        raise DataError(source, "training, validation or test data without an image")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
+        raise DataError(source, "labels that are not the digits 0 to 9; check the data")
+    if images.dtype == np.uint8:
+        return np.divide(images, 256, dtype=np.float32), labels.astype(np.int64)
+    # Written so that a NaN fails it too.
+    if not (images.min() >= 0 and images.max() <= 1):
+        raise DataError(source, "pixels that are not numbers from 0 to 1; check the data")
+    return images.astype(np.float32, copy=False), labels.astype(np.int64, copy=False)
+
+
+def _read_folder(folder: Path) -> tuple[Pair, Pair, Pair]:
+    """Return the three pairs of a folder of IDX files, everything uint8."""
+    images, labels = _read_pair(folder, "train")
+    n = len(images) - len(images) // 6
+    return (images[:n], labels[:n]), (images[n:], labels[n:]), _read_pair(folder, "t10k")
+
+
+def _read_pair(folder: Path, prefix: str) -> Pair:
+    """Return the images, uint8 (n, 784), and labels, uint8 (n,), of two IDX files."""
+    images = _read_idx(folder, f"{prefix}-images-idx3-ubyte", (28, 28))
+    labels = _read_idx(folder, f"{prefix}-labels-idx1-ubyte", ())
+    if len(images) != len(labels):
+        raise DataError(
+            folder,
+            f"{len(images)} {prefix} images but {len(labels)} labels; "
+            "take both files from the same data set",
+        )
+    return images.reshape(-1, 784), labels
+
+
+def _read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Array:
+    """Return the items of an IDX file, uint8 of shape (n, *shape).
+
+    The format: http://yann.lecun.com/exdb/mnist/ (big-endian header: two zero
+    bytes, 8 for unsigned bytes, the number of dimensions, and each dimension).
+    """
+    path = folder / f"{name}.gz"
+    if not path.exists() and (folder / name).exists():
+        path = folder / name
+    with _opened(path) as file:
+        header = file.read(8 + 4 * len(shape))
+        if len(header) < 8 + 4 * len(shape):
+            raise DataError(path, "truncated within its header; copy it again")
+        magic, n, *dimensions = struct.unpack(f">{len(header) // 4}I", header)
+        if magic != 0x801 + len(shape):
+            raise DataError(
+                path,
+                f"magic number {magic} where an IDX file of this name has "
+                f"{0x801 + len(shape)}; is it another file, renamed?",
+            )
+        if tuple(dimensions) != shape:
+            size = " by ".join(map(str, dimensions))
+            raise DataError(path, f"images of {size} pixels; only 28 by 28 can be used")
+        size = n * math.prod(shape)
+        if size > MAX_BYTES // 4:
+            raise DataError(path, f"its header claims {n} items, too many to be used")
+        # One byte more than the header promises, to see whether there is one.
+        body = file.read(size + 1)
+    if len(body) < size:
+        raise DataError(
+            path,
+            f"truncated: {len(body)} of {size} bytes behind its header; copy it again",
+        )
+    if len(body) > size:
+        raise DataError(path, f"more bytes than the {n} items of its header; copy it again")
+    if folder == SHIPPED and hashlib.sha256(header + body).hexdigest() != SHA256[name]:
+        raise DataError(path, "not the file that was shipped; restore it")
+    return np.frombuffer(body, np.uint8).reshape(n, *shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """Open a file, unpacked if it is named `.gz`; any failure becomes a DataError."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield file
+    except EOFError:
+        raise DataError(path, "truncated within its gzip data; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(path, f"damaged, or not gzip: {error}; copy it again") from None
+    except OSError as error:
+        raise DataError(path, f"{error.strerror}; {EXPECTED}") from None
+
+
+def _read_pickle(path: Path) -> list[Pair]:
+    """Return the three pairs of a file like Nielsen's mnist.pkl.gz, unchecked."""
+    with _opened(path) as file:
+        try:
+            # Python 2 had no bytes: what it pickled as str is kept as bytes.
+            unpickler = _ArrayUnpickler(_Bounded(file), encoding="bytes")
+            (a, b), (c, d), (e, f) = unpickler.load()
+            pairs = [(_array(x), _array(y)) for x, y in ((a, b), (c, d), (e, f))]
+        except (OSError, EOFError, zlib.error):
+            raise
+        except Exception as error:  # A bad pickle raises nearly anything, says pickle.
+            reason = textwrap.shorten(ascii(str(error)), 100)
+            problem = f"not a pickle of three pairs of number arrays: {reason}"
+            raise DataError(path, f"{problem}; {EXPECTED}") from None
+        if file.read(1):
+            raise DataError(path, "more bytes behind the end of its pickle; copy it again")
+    return pairs
+
+
+class _Call:
+    """A call that a pickle asks for: written down, never made."""
+
+    arguments: tuple[Any, ...] = ()
+    state: tuple[Any, ...] = ()
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+
+def _skip_frame_size(unpickler: Any) -> None:
+    unpickler.read(8)
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Reads a pickle of numpy arrays and calls nothing that the pickle names.
+
+    See "Restricting Globals" in the documentation of pickle. The base class is the
+    one written in Python: the one in C allocates whatever memo index is claimed.
+    """
+
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        # Frames only save reads, and _Bounded has to see every step.
+        pickle.FRAME[0]: _skip_frame_size,
+        # The original fills a bytearray of the length that is claimed with zeros.
+        pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
+    }
+
+    def find_class(self, module: str, name: str) -> type[_Call]:
+        # numpy 2 renamed numpy.core to numpy._core.
+        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        if full_name not in ARRAY_NAMES:
+            raise pickle.UnpicklingError(f"it names {full_name}")
+        return type(name, (_Call,), {})
+
+
+class _Bounded:
+    """A file that stops giving once a pickle is longer than any of MNIST."""
+
+    def __init__(self, file: BufferedIOBase) -> None:
+        self.file = file
+        self.bytes_left = MAX_BYTES
+        self.reads_left = 10_000  # At least one for each step of the pickle.
+
+    def read(self, size: int) -> bytes:
+        return self._counted(self.file.read(min(size, self.bytes_left)))
+
+    def readline(self) -> bytes:
+        return self._counted(self.file.readline(self.bytes_left))
+
+    def _counted(self, data: bytes) -> bytes:
+        self.bytes_left -= len(data)
+        self.reads_left -= 1
+        if self.bytes_left <= 0 or self.reads_left <= 0:
+            raise pickle.UnpicklingError("it is too long")
+        return data
+
+
+def _array(pickled: _Call) -> Array:
+    """Return the array that the calls of a pickle describe, read-only."""
+    if type(pickled).__name__ == "_frombuffer":  # pickle protocol 5
+        data, dtype, shape, order = pickled.arguments
+    else:
+        _, shape, dtype, is_fortran, data = pickled.state
+        order = "F" if is_fortran else "C"
+    code, byte_order = (
+        text.decode() if isinstance(text, bytes) else text
+        for text in (dtype.arguments[0], dtype.state[1])
+    )
+    if code not in NUMBER_CODES:
+        raise pickle.UnpicklingError(f"an array of type {code}")
+    if isinstance(data, _Call):  # bytes of Python 3 as protocols 0 to 2 write them
+        data = data.arguments[0].encode("latin-1")
+    array: Array = np.frombuffer(data, np.dtype(byte_order + code))
+    return array.reshape(shape, order=order)
