@@ -1,0 +1,1042 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["click>=8.1", "numpy>=1.22"]
+# ///
+"""Why does this network learn nothing? Cross Validated question 374415, reproduced.
+
+The question (https://stats.stackexchange.com/q/374415) trains a 784-10 and a
+784-30-10 network of sigmoid neurons on MNIST, with the cross-entropy cost and
+full-batch gradient descent. The first learns; the second calls every digit a 1.
+Two suspects: the derivative in its backward pass, which is wrong, and its initial
+weights, which are all positive. This script gives the question's own numbers for
+either network, with either suspect replaced:
+
+    python reproduce.py                               784-10: cost 1.377489, 8653 correct
+    python reproduce.py --hidden 30 --buggy-prime     784-30-10: 3.248736, 1135 correct
+    python reproduce.py --help                        all that can be changed
+
+The names are those of Nielsen's book "Neural Networks and Deep Learning".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import math
+import os
+import shlex
+import sys
+import textwrap
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+# BLAS would start a thread per core inside each of our threads; one each is faster.
+# It reads these when numpy is imported. What the user has set is left alone.
+if "OMP_NUM_THREADS" not in os.environ:
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+import click
+import numpy as np
+import numpy.typing as npt
+from click.core import ParameterSource
+
+import mnist_loader
+
+__version__ = "1.0"
+
+Array = npt.NDArray[Any]
+Summand = TypeVar("Summand", "Gradient", npt.NDArray[Any])
+
+
+# The sigmoid, its derivative as the question has it and as it should be, the cost
+
+
+def sigmoid(z: Array) -> Array:
+    """Return 1/(1 + e^-z) for each element of `z`, in its shape and dtype."""
+    with np.errstate(over="ignore"):  # e^-z may be inf, and 1/inf is the 0 it should be
+        return 1.0 / (1.0 + np.exp(-z))
+
+
+def fixed_prime(a: Array) -> Array:
+    """Return the derivative of the sigmoid where its output is `a`: a(1 - a)."""
+    return a * (1.0 - a)
+
+
+def buggy_prime(a: Array) -> Array:
+    """Return what the question's sigmoid_prime(a2) is: s(1 - s) with s = sigmoid(a2).
+
+    sigmoid_prime expects z2. Of an activation, 0 to 1, it is 0.25 to 0.1966, never 0.
+    """
+    return fixed_prime(sigmoid(a))
+
+
+PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
+
+
+def cross_entropy(z: Array, y: Array) -> float:
+    """Return the sum of -[y ln a + (1-y) ln(1-a)] over all elements, a = sigmoid(z).
+
+    `z` holds the weighted inputs of the output layer and `y`, bool, the one-hot
+    digits, both of shape (10, m). As ln a = -ln(1 + e^-z) and ln(1-a) = -ln(1 + e^z),
+    the sum is finite and accurate where a is rounded to 0 or 1.
+    """
+    u = np.where(y, -z, z)
+    # ln(1 + e^u) without overflow; np.logaddexp(0, u) is the same, 2.5 times as slow.
+    terms = np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u)))
+    return float(terms.sum(dtype=np.float64))
+
+
+# The network
+
+
+@dataclass
+class Gradient:
+    """A cost and its gradient; nabla_w and nabla_b are shaped as weights and biases."""
+
+    cost: float
+    nabla_w: list[Array]
+    nabla_b: list[Array]
+
+    def __iadd__(self, other: Gradient) -> Gradient:
+        self.cost += other.cost
+        mine, its = self.nabla_w + self.nabla_b, other.nabla_w + other.nabla_b
+        for nabla, its_nabla in zip(mine, its, strict=True):
+            nabla += its_nabla
+        return self
+
+
+@dataclass
+class Network:
+    """A network of sigmoid neurons with the cross-entropy cost.
+
+    For layers of sizes [784, hidden, 10] or [784, 10], weights[l] has the shape
+    (sizes[l+1], sizes[l]) and biases[l] (sizes[l+1], 1), all of one dtype. `prime`
+    gives the derivative of the sigmoid from its output.
+    """
+
+    weights: list[Array]
+    biases: list[Array]
+    prime: Callable[[Array], Array] = fixed_prime
+
+    def feedforward(self, x: Array) -> tuple[Array, list[Array]]:
+        """Return the output layer's z, and x and the activations of all layers.
+
+        Each of the m columns of x, shape (784, m), is an image.
+        """
+        activations = [x]
+        for w, b in zip(self.weights, self.biases, strict=True):
+            z = w @ activations[-1] + b
+            activations.append(sigmoid(z))
+        return z, activations
+
+    def backprop(self, x: Array, y: Array) -> Gradient:
+        """Return the cost of m images and its gradient, each summed over the images.
+
+        `x` has shape (784, m); `y`, bool and one-hot, (10, m). These are equations BP1
+        to BP4 of Nielsen's chapter 2, BP1 in the form of chapter 3 for cross-entropy.
+        """
+        z, activations = self.feedforward(x)
+        delta = activations[-1] - y
+        nabla_w = [delta @ activations[-2].T]
+        nabla_b = [delta.sum(axis=1, keepdims=True)]
+        for layer in range(len(self.weights) - 1, 0, -1):
+            delta = (self.weights[layer].T @ delta) * self.prime(activations[layer])
+            nabla_w.insert(0, delta @ activations[layer - 1].T)
+            nabla_b.insert(0, delta.sum(axis=1, keepdims=True))
+        return Gradient(cross_entropy(z, y), nabla_w, nabla_b)
+
+    def step(self, rate: float, gradient: Gradient) -> None:
+        """Go down the gradient, `rate` times as far."""
+        for w, nabla in zip(self.weights, gradient.nabla_w, strict=True):
+            w -= rate * nabla
+        for b, nabla in zip(self.biases, gradient.nabla_b, strict=True):
+            b -= rate * nabla
+
+    def seeing(self, pixels: Array) -> Network:
+        """Return this network for images of which only some pixels are given."""
+        return replace(self, weights=[self.weights[0].take(pixels, axis=1), *self.weights[1:]])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What defines a run, but for the data and the number of epochs."""
+
+    hidden: int
+    init: str
+    init_scale: float
+    prime: str
+    eta: float
+    seed: int
+    dtype: str
+
+
+def initial_network(settings: Settings) -> Network:
+    """Return the network that a run starts from.
+
+    The draws are those of the question's script after np.random.seed(seed): all
+    weights, layer by layer, then all biases. `init` is the question's "rand", uniform
+    from 0 to 1; "randn", standard normal; or "fan-in", the same with each weight
+    divided by the square root of its neuron's number of inputs (Nielsen, chapter 3).
+    """
+    sizes = [784, settings.hidden, 10] if settings.hidden else [784, 10]
+    random = np.random.RandomState(settings.seed)
+    draw = random.rand if settings.init == "rand" else random.randn
+    weights = [draw(n_out, n_in) for n_in, n_out in itertools.pairwise(sizes)]
+    biases = [draw(n_out, 1) for n_out in sizes[1:]]
+    if settings.init == "fan-in":
+        weights = [w / math.sqrt(w.shape[1]) for w in weights]
+    with np.errstate(over="ignore"):  # found as divergence by train
+        weights, biases = (
+            [(settings.init_scale * array).astype(settings.dtype) for array in arrays]
+            for arrays in (weights, biases)
+        )
+    return Network(weights, biases, PRIMES.get(settings.prime, fixed_prime))
+
+
+# Training
+
+
+class Epoch(NamedTuple):
+    """What is reported of an epoch of one run.
+
+    `cost` is the mean over the training images before the epoch's step. After it,
+    `correct` test images are classified rightly and `predicted[j]` as digit j.
+    """
+
+    cost: float
+    correct: int
+    predicted: list[int]
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the test images that are classified rightly."""
+        return self.correct / sum(self.predicted)
+
+
+class DivergenceError(ArithmeticError):
+    """Numbers of a run have become infinite or NaN: (index of the run, epoch, what)."""
+
+
+try:
+    THREADS = len(os.sched_getaffinity(0))
+except AttributeError:  # only Linux tells which cores this process may use
+    THREADS = os.cpu_count() or 1
+
+
+class Chunk(NamedTuple):
+    """Images as the columns of a matrix, without the pixels that are 0 in all of them.
+
+    `lit` holds the indices of the p pixels left, shape (p,); `x` is of shape (p, m);
+    `y`, bool and one-hot, (10, m).
+    """
+
+    lit: Array
+    x: Array
+    y: Array
+
+
+def chunked(images: Array, labels: Array, hidden: int) -> list[Chunk]:
+    """Return images, of shape (n, 784), and their labels, (n,), as chunks, sorted by digit.
+
+    The full gradient is a sum over images, which any grouping leaves the same but for
+    rounding. 1000 images stay in the cache for both products with them, which saves
+    XX % of the time. A weight of a pixel that is 0 has gradient 0 and needs no work: a
+    chunk of one digit has but 520 of 784 pixels lit, and leaving out the others saves
+    XX %. With a hidden layer wider than the images it is that layer that must fit.
+    """
+    m = max(1, 1000 * 784 // max(784, hidden))
+    order = np.argsort(labels, kind="stable")
+    chunks = []
+    for rows in np.split(order, range(m, len(order), m)):
+        lit = np.flatnonzero(images[rows].any(axis=0))
+        x = images[rows].take(lit, axis=1).T
+        chunks.append(Chunk(lit, x, labels[rows] == np.arange(10)[:, np.newaxis]))
+    return chunks
+
+
+def sum_over(
+    chunks: Sequence[Chunk],
+    function: Callable[[Network, Chunk], Summand],
+    networks: Sequence[Network],
+    threads: int,
+) -> list[Summand]:
+    """Return the sum of function(network, chunk) over the chunks, for each network.
+
+    The chunks are shared out among threads, and summed in their order: the result is
+    the same to the bit for any number of threads, and for a network alone.
+    """
+    dtype = networks[0].weights[0].dtype
+
+    def of_chunk(chunk: Chunk) -> list[Summand]:
+        # The images are kept as float32. Converting them here, in the cache, halves the
+        # memory, and takes no longer than reading float64 would.
+        chunk = chunk._replace(x=chunk.x.astype(dtype, copy=False))
+        with np.errstate(over="ignore", invalid="ignore"):  # train looks for divergence
+            return [function(network, chunk) for network in networks]
+
+    def in_order(pool: ThreadPoolExecutor) -> Iterator[list[Summand]]:
+        # As a gradient can be large, few are computed ahead of the sum.
+        ahead: deque[Future[list[Summand]]] = deque()
+        for chunk in chunks:
+            ahead.append(pool.submit(of_chunk, chunk))
+            if len(ahead) > 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = in_order(pool)
+        sums = next(results)
+        for parts in results:
+            for run, part in enumerate(parts):
+                sums[run] += part
+    return sums
+
+
+def gradient(
+    networks: Sequence[Network], chunks: Sequence[Chunk], threads: int = THREADS
+) -> list[Gradient]:
+    """Return the cost and gradient of each network, summed over all images."""
+
+    def of_chunk(network: Network, chunk: Chunk) -> Gradient:
+        gradient = network.seeing(chunk.lit).backprop(chunk.x, chunk.y)
+        nabla = np.zeros_like(network.weights[0])
+        nabla[:, chunk.lit] = gradient.nabla_w[0]
+        gradient.nabla_w[0] = nabla
+        return gradient
+
+    return sum_over(chunks, of_chunk, networks, threads)
+
+
+def classify(
+    networks: Sequence[Network], chunks: Sequence[Chunk], threads: int = THREADS
+) -> list[Array]:
+    """Return how many images each network classifies, int of shape (12,): rightly, as
+    0, as 1, ... as 9, and as nothing, because an activation is NaN.
+
+    The digit is the argmax of the activations, not of z: where they are rounded to 1
+    they tie, and the lowest digit wins, as it does in the question.
+    """
+
+    def of_chunk(network: Network, chunk: Chunk) -> Array:
+        _, activations = network.seeing(chunk.lit).feedforward(chunk.x)
+        a = activations[-1]
+        digits = np.where(np.isnan(a).any(axis=0), 10, a.argmax(axis=0))
+        correct = np.count_nonzero(digits == chunk.y.argmax(axis=0))
+        return np.append(correct, np.bincount(digits, minlength=11))
+
+    return sum_over(chunks, of_chunk, networks, threads)
+
+
+def train(
+    networks: Sequence[Network],
+    etas: Sequence[float],
+    training: Sequence[Chunk],
+    test: Sequence[Chunk],
+    epochs: int,
+    threads: int = THREADS,
+) -> Iterator[list[Epoch]]:
+    """Train the networks in place, and yield the Epoch of each, epoch by epoch.
+
+    A step of full-batch gradient descent is eta/n times the gradient, summed over all
+    n training images. Raises DivergenceError when a number is not finite.
+    """
+    n = sum(chunk.y.shape[1] for chunk in training)
+    for epoch in range(epochs):
+        gradients = gradient(networks, training, threads)
+        for run, (network, eta) in enumerate(zip(networks, etas, strict=True)):
+            if not math.isfinite(gradients[run].cost):
+                raise DivergenceError(run, epoch, "the cost is not finite")
+            with np.errstate(over="ignore", invalid="ignore"):
+                network.step(eta / n, gradients[run])
+            if not all(np.isfinite(a).all() for a in network.weights + network.biases):
+                raise DivergenceError(run, epoch, "the step leaves a weight or bias not finite")
+        results = []
+        for run, counts in enumerate(classify(networks, test, threads)):
+            correct, *predicted, nothing = counts.tolist()
+            if nothing:
+                raise DivergenceError(run, epoch, "an activation is not a number")
+            results.append(Epoch(gradients[run].cost / n, correct, predicted))
+        yield results
+
+
+def baseline(training_labels: Array, test_labels: Array) -> Epoch:
+    """Return what a network has that ignores the image.
+
+    Its outputs are the frequencies p of the digits among the training labels, its
+    cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants have a lower one.
+    """
+    p = np.bincount(training_labels, minlength=10) / len(training_labels)
+    uncertain = p[(p > 0) & (p < 1)]
+    cost = -np.sum(uncertain * np.log(uncertain) + (1 - uncertain) * np.log(1 - uncertain))
+    predicted = [0] * 10
+    predicted[p.argmax()] = len(test_labels)
+    return Epoch(float(cost), int(np.sum(test_labels == p.argmax())), predicted)
+
+
+# The diagnosis
+
+SATURATION = 0.01  # An activation this close to 0 or 1 counts as saturated,
+SATURATED = 0.9  # a hidden layer with this share of them, too,
+UNVARYING = 0.01  # and one that varies less between images tells them hardly apart.
+VANISHING = 0.001  # A first gradient this small beside the last hardly moves its weights.
+TOLERANCE = 0.001  # The largest relative error of a gradient that is right.
+STUCK = 0.01  # So close to the baseline in cost and accuracy nothing is learned,
+LEARNED = 0.1  # so far above its accuracy something is.
+
+
+class Examination(NamedTuple):
+    """What is measured of a network at some weights.
+
+    `saturated` is the share of hidden activations within SATURATION of 0 or 1, and
+    `variation` their standard deviation between images, the mean over the neurons; they
+    are None without a hidden layer. `computed` and `true` hold the norm of the mean
+    gradient of each weight matrix, by the network's own derivative and by the right one.
+    `error` is that of `gradient_error`. `epoch` has the cost at these weights.
+    """
+
+    saturated: float | None
+    variation: float | None
+    computed: list[float]
+    true: list[float]
+    error: float
+    epoch: Epoch
+
+
+def gradient_error(network: Network, x: Array, y: Array) -> float:
+    """Return the largest relative error of backprop on the images `x` with digits `y`.
+
+    It is taken over 50 weights of each matrix, evenly spread, in float64, against the
+    central differences of the cost. What rounding the cost alone can make of a
+    difference counts as no error.
+    """
+    network = replace(
+        network,
+        weights=[w.astype(np.float64) for w in network.weights],
+        biases=[b.astype(np.float64) for b in network.biases],
+    )
+    gradient = network.backprop(x, y)
+    largest = 0.0
+    for w, nabla in zip(network.weights, gradient.nabla_w, strict=True):
+        for flat_index in np.linspace(0, w.size - 1, 50).astype(int):
+            index = np.unravel_index(flat_index, w.shape)
+            weight = float(w[index])
+            h = 1e-4 * max(1.0, abs(weight))
+            w[index] = weight + h
+            cost_above = cross_entropy(network.feedforward(x)[0], y)
+            w[index] = weight - h
+            cost_below = cross_entropy(network.feedforward(x)[0], y)
+            w[index] = weight
+            difference = (cost_above - cost_below) / (2 * h)
+            noise = np.finfo(np.float64).eps * gradient.cost / h
+            computed = float(nabla[index])
+            scale = max(abs(computed), abs(difference), 100 * noise / TOLERANCE)
+            largest = max(largest, abs(computed - difference) / scale)
+    return largest
+
+
+def examine(
+    networks: Sequence[Network],
+    training: tuple[Array, Array],
+    training_chunks: Sequence[Chunk],
+    test_chunks: Sequence[Chunk],
+) -> list[Examination]:
+    """Measure each network at its present weights.
+
+    The hidden activations are those of the first 1000 training images, the gradient
+    check takes the first 20; gradients are of all training images.
+    """
+    images, labels = training
+    x = images[:1000].T.astype(np.float64)
+    y = labels[:20] == np.arange(10)[:, np.newaxis]
+    n = len(labels)
+    right = [replace(network, prime=fixed_prime) for network in networks]
+    gradients = gradient([*networks, *right], training_chunks)
+    norms = [[float(np.linalg.norm(nabla)) / n for nabla in g.nabla_w] for g in gradients]
+    examinations = []
+    for run, counts in enumerate(classify(networks, test_chunks)):
+        saturated = variation = None
+        if len(networks[run].weights) > 1:
+            hidden = networks[run].feedforward(x)[1][1]
+            saturated = float(np.mean((hidden <= SATURATION) | (hidden >= 1 - SATURATION)))
+            variation = float(hidden.std(axis=1).mean())
+        correct, *predicted, _ = counts.tolist()
+        examinations.append(
+            Examination(
+                saturated,
+                variation,
+                computed=norms[run],
+                true=norms[len(networks) + run],
+                error=gradient_error(networks[run], x[:, :20], y),
+                epoch=Epoch(gradients[run].cost / n, correct, predicted),
+            )
+        )
+    return examinations
+
+
+def figures(start: Examination, end: Examination) -> Iterator[str]:
+    """Yield what was measured, start -> end."""
+    if start.saturated is not None and end.saturated is not None:
+        yield (
+            f"hidden activations within {SATURATION} of 0 or 1: "
+            f"{percent(start.saturated)} -> {percent(end.saturated)}"
+        )
+        yield (
+            "their standard deviation between images, mean over the neurons: "
+            f"{start.variation:.1e} -> {end.variation:.1e}"
+        )
+    names = ["w2", "w3"] if len(start.true) > 1 else ["w"]
+    for layer, name in enumerate(names):
+        yield (
+            f"norm of the gradient of {name}: "
+            f"as computed {start.computed[layer]:.2e} -> {end.computed[layer]:.2e}, "
+            f"true {start.true[layer]:.2e} -> {end.true[layer]:.2e}"
+        )
+    checks = [
+        f"{e.error:.1e} ({'right' if e.error <= TOLERANCE else 'WRONG'})" for e in (start, end)
+    ]
+    yield f"largest relative error of backprop, by central differences: {' -> '.join(checks)}"
+    for when, e in ("before", start), ("after", end):
+        yield f"test images classified as 0 to 9, {when}: {' '.join(map(str, e.epoch.predicted))}"
+
+
+def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[str]:
+    """Yield in words what follows from the figures, and the limits they are held to."""
+    wrong = max(start.error, end.error) > TOLERANCE
+    yield (
+        f"The gradient is {'WRONG' if wrong else 'right'}: the relative error of backprop is "
+        f"{max(start.error, end.error):.1e} (limit {TOLERANCE})."
+    )
+    faults = [wrong]
+    if start.saturated is None or start.variation is None:
+        yield "There is no hidden layer that could be saturated."
+    else:
+        saturated = start.saturated >= SATURATED
+        unvarying = start.variation < UNVARYING
+        vanishing = start.true[0] <= VANISHING * start.true[-1]
+        faults += [saturated, unvarying, vanishing]
+        yield (
+            f"The hidden layer {'starts SATURATED' if saturated else 'does not start saturated'}: "
+            f"{percent(start.saturated)} of its activations are (limit {SATURATED:.0%})."
+        )
+        if unvarying:
+            yield (
+                "Its activations are at the start nearly THE SAME FOR ALL IMAGES: they vary by "
+                f"{start.variation:.1e} (limit {UNVARYING})."
+            )
+        if vanishing:
+            yield (
+                "The true gradient of w2 is at the start NEXT TO NOTHING beside that of w3 "
+                f"(limit {VANISHING}): with the right derivative w2 would hardly move."
+            )
+    gain = end.epoch.accuracy - baseline.accuracy
+    distance = end.epoch.cost - baseline.cost
+    if abs(distance) <= STUCK * baseline.cost and gain <= STUCK:
+        verdict = "It ends STUCK at the baseline"
+    elif gain >= LEARNED:
+        verdict = "It learns, in spite of this" if any(faults) else "It learns"
+    else:
+        verdict = "It has learned little"
+    yield (
+        f"{verdict}: against the baseline, accuracy {100 * gain:+.2f} points and cost "
+        f"{distance:+.6f} (stuck: within {STUCK:.0%} of both; learning: {LEARNED:.0%} more right)."
+    )
+    if not any(faults):
+        yield "Nothing wrong was found in the gradient or the hidden layer."
+
+
+# What is reported
+
+MOST_ABREAST = 4  # So many runs are shown side by side; of more, only the outcome.
+
+
+@dataclass
+class Experiment:
+    """What the reports say beside the numbers.
+
+    `compared` names the settings in which the runs differ; `options` holds, by name, what
+    the command line would have of every setting.
+    """
+
+    runs: list[Settings]
+    compared: list[str]
+    options: dict[str, list[str]]
+    epochs: int
+    every: int
+    images: str
+    baseline: Epoch
+
+    @property
+    def network(self) -> str:
+        hidden = self.runs[0].hidden
+        return f"784-{hidden}-10 sigmoid network" if hidden else "784-10 sigmoid network"
+
+    @property
+    def command(self) -> str:
+        return " ".join(["python reproduce.py", *itertools.chain(*self.options.values())])
+
+    def labels(self, markdown: bool = False) -> list[str]:
+        """Return for each run the options that tell it from the others."""
+        labels = [
+            " ".join(option(name, getattr(run, name)) for name in self.compared)
+            for run in self.runs
+        ]
+        return [f"`{label}`" if markdown and label else label for label in labels]
+
+
+def option(name: str, value: object) -> str:
+    """Return how the command line sets `name`, a parameter of `main`, to `value`."""
+    if name == "prime":
+        return f"--{value}-prime" if value else ""
+    words = "--" + name.replace("_", "-")
+    return words if value is True else f"{words} {shlex.quote(typed(value))}"
+
+
+def typed(value: object) -> str:
+    """Return a setting as one would type it, in full precision: 1 for 1.0."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def decimal(cost: float) -> str:
+    return f"{cost:.6f}" if cost < 1e9 else f"{cost:.4e}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def most_predicted(epoch: Epoch) -> tuple[int, int]:
+    """Return the digit that most test images are classified as, and how many are."""
+    count = max(epoch.predicted)
+    return epoch.predicted.index(count), count
+
+
+def csv_lines(experiment: Experiment, epochs: Iterable[list[Epoch]]) -> Iterator[str]:
+    """Yield CSV: a row for every epoch of every run, costs in full precision."""
+    names = [field.name for field in fields(Settings)]
+    yield ",".join([*names, "epoch", "cost", "correct", "total", "top_digit", "top_count"])
+    for number, results in enumerate(epochs):
+        for run, epoch in zip(experiment.runs, results, strict=True):
+            total = sum(epoch.predicted)
+            figures = (number, epoch.cost, epoch.correct, total, *most_predicted(epoch))
+            yield ",".join(map(typed, (*astuple(run), *figures)))
+
+
+def report_lines(
+    experiment: Experiment, epochs: Iterable[list[Epoch]], markdown: bool = False
+) -> Iterator[str]:
+    """Yield a report, as plain text for a terminal or as Markdown for an answer.
+
+    One run gets a row per epoch with all its figures; up to MOST_ABREAST runs, a row per
+    epoch with the cost and accuracy of each; of more runs, each gets one row.
+    """
+    ends = Ends(epochs)
+    runs = len(experiment.runs)
+    layout = one_run if runs == 1 else side_by_side if runs <= MOST_ABREAST else one_row_each
+    item = "- " if markdown else ""
+    yield f"{experiment.network}, cross-entropy, full-batch gradient descent on {experiment.images}"
+    yield from ["", f"    {experiment.command}", ""] if markdown else [experiment.command, ""]
+    yield from layout(experiment, ends, markdown)
+    yield ""
+    if layout is not one_row_each:
+        labels = experiment.labels(markdown)
+        for label, first, last in zip(labels, ends.first, ends.last, strict=True):
+            digit, count = most_predicted(last)
+            yield (
+                f"{item}{label and label + ': '}cost {decimal(first.cost)} -> "
+                f"{decimal(last.cost)}; {percent(last.accuracy)} correct; "
+                f"most predicted {digit} ({count})"
+            )
+    cost, accuracy = experiment.baseline.cost, experiment.baseline.accuracy
+    yield (
+        f"{item}baseline (class frequencies, image ignored): "
+        f"cost {decimal(cost)}; {percent(accuracy)} correct"
+    )
+
+
+class Ends:
+    """Passes epochs on, and keeps the first and the last of them."""
+
+    def __init__(self, epochs: Iterable[list[Epoch]]) -> None:
+        self.epochs = epochs
+        self.first: list[Epoch] = []
+        self.last: list[Epoch] = []
+
+    def __iter__(self) -> Iterator[list[Epoch]]:
+        for results in self.epochs:
+            self.first = self.first or results
+            self.last = results
+            yield results
+
+
+Column = tuple[str, str]  # the heading, and the format of the cells in plain text
+OUTCOME: list[Column] = [("correct", ">7"), ("accuracy", ">8"), ("most predicted", "")]
+
+
+def outcome(epoch: Epoch) -> list[str]:
+    """Return the cells of the columns OUTCOME."""
+    digit, count = most_predicted(epoch)
+    share = f"{digit} ({count} of {sum(epoch.predicted)})"
+    return [str(epoch.correct), percent(epoch.accuracy), share]
+
+
+def shown(
+    experiment: Experiment, epochs: Iterable[list[Epoch]]
+) -> Iterator[tuple[str, list[Epoch]]]:
+    """Yield the epochs that are to be shown, with their numbers."""
+    for number, results in enumerate(epochs):
+        if number % experiment.every == 0 or number == experiment.epochs - 1:
+            yield str(number), results
+
+
+def one_run(experiment: Experiment, epochs: Ends, markdown: bool) -> Iterator[str]:
+    columns = [("epoch", ">5"), ("cost", ">10"), *OUTCOME]
+    rows = (
+        [number, decimal(epoch.cost), *outcome(epoch)]
+        for number, [epoch] in shown(experiment, epochs)
+    )
+    return table(columns, rows, markdown)
+
+
+def side_by_side(experiment: Experiment, epochs: Ends, markdown: bool) -> Iterator[str]:
+    columns = [("epoch", ">5")]
+    for label in experiment.labels(markdown):
+        of_run = f" {label}" if markdown else ""
+        columns += [("cost" + of_run, ">10"), ("accuracy" + of_run, ">8")]
+    if not markdown:  # The label goes above the two columns, an option to a line.
+        for name in experiment.compared:
+            options = (option(name, getattr(run, name)) for run in experiment.runs)
+            yield " " * 5 + "".join(f"  {text:>20}" for text in options)
+    rows = (
+        [number, *(cell for e in results for cell in (decimal(e.cost), percent(e.accuracy)))]
+        for number, results in shown(experiment, epochs)
+    )
+    yield from table(columns, rows, markdown)
+
+
+def one_row_each(experiment: Experiment, epochs: Ends, markdown: bool) -> Iterator[str]:
+    for _ in epochs:
+        pass
+    columns = []
+    for name in experiment.compared:
+        heading = name.replace("_", "-")
+        width = max(len(typed(getattr(run, name))) for run in experiment.runs)
+        columns.append((heading, f">{max(width, len(heading))}"))
+    columns += [("first cost", ">10"), ("last cost", ">10"), *OUTCOME]
+    rows = (
+        [
+            *(typed(getattr(run, name)) for name in experiment.compared),
+            decimal(first.cost),
+            decimal(last.cost),
+            *outcome(last),
+        ]
+        for run, first, last in zip(experiment.runs, epochs.first, epochs.last, strict=True)
+    )
+    yield from table(columns, rows, markdown)
+
+
+def table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], markdown: bool
+) -> Iterator[str]:
+    """Yield a table line by line, as the rows come."""
+    headings = [heading for heading, _ in columns]
+    formats = [cell_format for _, cell_format in columns]
+    if markdown:
+        rule = ["---:" if cell_format else ":---" for cell_format in formats]
+        for cells in itertools.chain([headings, rule], rows):
+            yield f"| {' | '.join(cells)} |"
+    else:
+        for cells in itertools.chain([headings], rows):
+            yield "  ".join(map(format, cells, formats)).rstrip()
+
+
+def diagnosis_lines(
+    experiment: Experiment,
+    starts: Iterable[Examination],
+    ends: Iterable[Examination],
+    markdown: bool,
+) -> Iterator[str]:
+    """Yield, for each run, its figures before and after the training and a reading."""
+    for label, start, end in zip(experiment.labels(markdown), starts, ends, strict=False):
+        yield from ["", f"Diagnosis{label and ' of ' + label}, before -> after the training"]
+        yield from [""] if markdown else []
+        for line in (*figures(start, end), *reading(start, end, experiment.baseline)):
+            if markdown:
+                yield f"- {line}"
+            else:
+                yield textwrap.fill(line, 80, initial_indent="  ", subsequent_indent="    ")
+
+
+def draw(experiment: Experiment, epochs: Sequence[list[Epoch]], file: Path) -> None:
+    """Draw the learning curves of all runs into a file, in the format of its suffix."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 7.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    # From dark blue to light green, solid to dotted: seen without red and green, too.
+    colours = colormaps["viridis"](np.linspace(0, 0.8, len(experiment.runs)))
+    styles = itertools.cycle(["-", "--", "-.", ":"])
+    for run, (label, colour, style) in enumerate(
+        zip(experiment.labels(), colours, styles, strict=False)
+    ):
+        look = {"label": label, "color": colour, "linestyle": style, "linewidth": 2.5}
+        above.plot([results[run].cost for results in epochs], **look)
+        below.plot([100 * results[run].accuracy for results in epochs], **look)
+    grey = {"label": "class frequencies, image ignored", "color": "0.5", "zorder": 0}
+    above.axhline(experiment.baseline.cost, **grey)
+    below.axhline(100 * experiment.baseline.accuracy, **grey)
+    above.set_yscale("log")
+    above.set_ylabel("cost, training images", fontsize=13)
+    below.set_ylabel("accuracy in %, test images", fontsize=13)
+    below.set_xlabel("epoch", fontsize=13)
+    for axes in above, below:
+        axes.grid(alpha=0.3)
+        axes.tick_params(labelsize=12)
+    above.legend(fontsize=11)
+    title = [experiment.network]
+    for name, options in experiment.options.items():
+        if name in COMMON and name not in experiment.compared:
+            title += options
+    figure.suptitle(" ".join(title), fontsize=12)
+    figure.savefig(file, dpi=120)
+
+
+# The command
+
+COMMON = ("init", "init_scale", "prime", "eta", "epochs", "seed")
+
+FORMATS: dict[str, Callable[[Experiment, Iterable[list[Epoch]]], Iterator[str]]] = {
+    "table": report_lines,
+    "markdown": partial(report_lines, markdown=True),
+    "csv": csv_lines,
+}
+PICTURES = (".png", ".svg", ".pdf")
+
+
+class FiniteFloat(click.FloatRange):
+    """A float that is neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+    """Refuse, before the training, a picture that could not be drawn after it."""
+    if file and file.suffix not in PICTURES:
+        raise click.BadParameter(f"{str(file)!a} does not end in {' or '.join(PICTURES)}.")
+    if file and not os.access(file.parent, os.W_OK):
+        raise click.BadParameter(f"the folder {str(file.parent)!a} cannot be written to.")
+    if file and importlib.util.find_spec("matplotlib") is None:
+        raise click.BadParameter("it takes matplotlib: pip install matplotlib")
+    return file
+
+
+many = partial(click.option, multiple=True)  # an option that can be given several times
+
+
+@click.command(
+    context_settings={"show_default": True},
+    epilog="""\b
+Examples:
+  python reproduce.py
+  python reproduce.py --hidden 30 --buggy-prime
+      the two networks of the question
+  python reproduce.py --hidden 30 --buggy-prime --fixed-prime --init rand --init fan-in
+      one suspect replaced, the other, and both, side by side
+  python reproduce.py --hidden 30 --diagnose --every 10
+      what is wrong inside
+  python reproduce.py --hidden 30 --init fan-in --eta 0.5 --eta 3 --seed 0 --seed 1
+      --seed 2 --format markdown
+      six runs, for pasting into an answer""",
+)
+@click.option(
+    "--hidden",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    help="Neurons in the hidden layer. 0 is the 784-10 network.",
+)
+@many(
+    "--init",
+    type=click.Choice(["rand", "randn", "fan-in"]),
+    default=["rand"],
+    help="Initial weights and biases: uniform from 0 to 1, as in the question; standard "
+    "normal; or that with weights divided by the root of the neuron's number of inputs. *",
+)
+@many(
+    "--init-scale",
+    type=FiniteFloat(min=0),
+    default=[1.0],
+    help="A factor for all initial weights and biases, r in the question. *",
+)
+@many(
+    "--buggy-prime",
+    "prime",
+    flag_value="buggy",
+    help="Backpropagate with the question's derivative, sigmoid_prime(a2). *",
+)
+@many(
+    "--fixed-prime",
+    "prime",
+    flag_value="fixed",
+    help="Backpropagate with the right derivative, a2(1 - a2). *  [default]",
+)
+@many("--eta", type=FiniteFloat(min=0, min_open=True), default=[0.5], help="Learning rate. *")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Steps of gradient descent.  [default: 30 with a hidden layer, 100 without]",
+)
+@many(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=[0],
+    help="What np.random.seed would be given. *",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float64", "float32"]), default="float64", help="Precision."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Other images: a folder with four IDX files, or a file like Nielsen's "
+    "mnist.pkl.gz.  [default: MNIST, which is here]",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Show each N-th epoch, the first and the last. CSV has them all.",
+)
+@click.option(
+    "--diagnose",
+    is_flag=True,
+    help="Look into each run, before and after: saturation, gradients, a gradient check.",
+)
+@click.option("--format", type=click.Choice(list(FORMATS)), default="table", help="What to print.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=check_picture,
+    help=f"Draw the learning curves into a file, {' or '.join(PICTURES)}; needs matplotlib.",
+)
+@click.version_option(__version__)
+@click.pass_context
+def main(
+    ctx: click.Context,
+    /,
+    epochs: int | None,
+    data: Path | None,
+    every: int,
+    diagnose: bool,
+    format: str,
+    plot: Path | None,
+    **settings: Any,
+) -> None:
+    """Train the networks of Cross Validated question 374415 on MNIST.
+
+    Options marked * may be given several times. All combinations are run, and compared.
+    """
+    hidden = settings["hidden"]
+    if "buggy" in settings["prime"] and not hidden:
+        raise click.UsageError("--buggy-prime needs a hidden layer: add --hidden 30.")
+    if diagnose and format == "csv":
+        raise click.UsageError("--diagnose does not fit into CSV: choose another --format.")
+    settings["prime"] = (settings["prime"] or ("fixed",)) if hidden else ("",)
+    epochs = epochs or (30 if hidden else 100)
+    # click hands over the options in the order they were given in: so runs are sorted.
+    values = {
+        name: list(dict.fromkeys(value)) if isinstance(value, tuple) else [value]
+        for name, value in settings.items()
+    }
+    compared = [name for name in values if len(values[name]) > 1]
+    names = [*compared, *(name for name in values if name not in compared)]
+    runs = [
+        Settings(**dict(zip(names, run, strict=True)))
+        for run in itertools.product(*(values[name] for name in names))
+    ]
+    # Every setting, and what else was given.
+    spelled_out = {name: values.get(name, [epochs]) for name in ("hidden", *compared, *COMMON)}
+    for name, value in ctx.params.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            spelled_out.setdefault(name, [value])
+    options = {
+        name: [words for value in spelled_out[name] if (words := option(name, value))]
+        for name in spelled_out
+    }
+    try:
+        pairs = mnist_loader.load_data(data)
+        name = "MNIST images"
+        if data and not mnist_loader.is_mnist(pairs):
+            name = f"images of {str(data)!a}, not the standard MNIST"
+        training, _, test = pairs
+        del pairs, _  # frees the validation images
+        experiment = Experiment(
+            runs,
+            compared,
+            options,
+            epochs,
+            every,
+            f"{len(training[1]):,} {name}",
+            baseline(training[1], test[1]),
+        )
+        networks = [initial_network(run) for run in runs]
+        chunks = chunked(*training, hidden), chunked(*test, hidden)
+        starts = examine(networks, training, *chunks) if diagnose else []
+        results = train(networks, [run.eta for run in runs], *chunks, epochs)
+        history: list[list[Epoch]] = []
+        if plot:
+            results = recorded(results, history)
+        # Only for somebody who sees it and sees no row at the end of each epoch.
+        rows_tell = sys.stdout.isatty() and every == 1 and len(runs) <= MOST_ABREAST
+        has_bar = sys.stderr.isatty() and not rows_tell
+        if has_bar:
+            results = with_progress_bar(results, epochs)
+        for line in FORMATS[format](experiment, results):
+            if has_bar:
+                click.echo("\r\033[K", nl=False, err=True)  # A row takes the bar's line.
+            click.echo(line)
+        ends = examine(networks, training, *chunks) if diagnose else []
+        for line in diagnosis_lines(experiment, starts, ends, format == "markdown"):
+            click.echo(line)
+        if plot:
+            draw(experiment, history, plot)
+    except mnist_loader.DataError as error:
+        raise click.ClickException(str(error)) from None
+    except DivergenceError as error:
+        run, epoch, what = error.args
+        of_run = " of " + " ".join(option(name, getattr(runs[run], name)) for name in compared)
+        raise click.ClickException(
+            f"epoch {epoch}{of_run if compared else ''}: {what}; try a smaller --eta."
+        ) from None
+    except MemoryError:
+        raise click.ClickException("not enough memory; try a smaller --hidden.") from None
+
+
+def recorded(epochs: Iterable[list[Epoch]], record: list[list[Epoch]]) -> Iterator[list[Epoch]]:
+    for results in epochs:
+        record.append(results)
+        yield results
+
+
+def with_progress_bar(epochs: Iterable[list[Epoch]], length: int) -> Iterator[list[Epoch]]:
+    with click.progressbar(epochs, length=length, show_pos=True, file=sys.stderr) as bar:
+        yield from bar
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:  # of standard output: a full disk, say
+        # What is still in its buffer would only fail again, at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"Error: cannot write the output: {error.strerror}.")
