@@ -213,7 +213,10 @@ def _read_pickle(path: Path) -> list[Pair]:
             unpickler = _ArrayUnpickler(_Bounded(file), encoding="bytes")
             (a, b), (c, d), (e, f) = unpickler.load()
             pairs = [(_array(x), _array(y)) for x, y in ((a, b), (c, d), (e, f))]
-        except (OSError, EOFError, zlib.error):
+        except EOFError:
+            problem = "truncated, or not a pickle: it ends too early; copy it again"
+            raise DataError(path, problem) from None
+        except (OSError, zlib.error):  # damage that _opened describes
             raise
         except Exception as error:  # A bad pickle raises nearly anything, says pickle.
             reason = textwrap.shorten(ascii(str(error)), 100)
