@@ -158,6 +158,10 @@ class Network:
         for b, nabla in zip(self.biases, gradient.nabla_b, strict=True):
             b -= rate * nabla
 
+    def is_within(self, limit: float) -> bool:
+        """Tell whether no weight or bias is larger than `limit`, or NaN."""
+        return all(np.abs(array).max() <= limit for array in self.weights + self.biases)
+
     def seeing(self, pixels: Array) -> Network:
         """Return this network for images of which only some pixels are given."""
         return replace(self, weights=[self.weights[0].take(pixels, axis=1), *self.weights[1:]])
@@ -345,18 +349,21 @@ def train(
     """Train the networks in place, and yield the Epoch of each, epoch by epoch.
 
     A step of full-batch gradient descent is eta/n times the gradient, summed over all
-    n training images. Raises DivergenceError when a number is not finite.
+    n training images. Raises DivergenceError when numbers overflow, or are about to.
     """
     n = sum(chunk.y.shape[1] for chunk in training)
     for epoch in range(epochs):
+        for run, network in enumerate(networks):
+            # Below the root of the largest float, no product of two numbers overflows.
+            limit = math.sqrt(np.finfo(network.weights[0].dtype).max)
+            if not network.is_within(limit):
+                raise DivergenceError(run, epoch, f"a weight or bias is not within {limit:.0e}")
         gradients = gradient(networks, training, threads)
         for run, (network, eta) in enumerate(zip(networks, etas, strict=True)):
-            if not math.isfinite(gradients[run].cost):
-                raise DivergenceError(run, epoch, "the cost is not finite")
             with np.errstate(over="ignore", invalid="ignore"):
                 network.step(eta / n, gradients[run])
-            if not all(np.isfinite(a).all() for a in network.weights + network.biases):
-                raise DivergenceError(run, epoch, "the step leaves a weight or bias not finite")
+            if not network.is_within(np.finfo(np.float64).max):
+                raise DivergenceError(run, epoch, "a weight or bias is not finite")
         results = []
         for run, counts in enumerate(classify(networks, test, threads)):
             correct, *predicted, nothing = counts.tolist()
@@ -1014,10 +1021,10 @@ def main(
         raise click.ClickException(str(error)) from None
     except DivergenceError as error:
         run, epoch, what = error.args
-        of_run = " of " + " ".join(option(name, getattr(runs[run], name)) for name in compared)
-        raise click.ClickException(
-            f"epoch {epoch}{of_run if compared else ''}: {what}; try a smaller --eta."
-        ) from None
+        label = " ".join(option(name, getattr(runs[run], name)) for name in compared)
+        where = f"epoch {epoch} of {label}" if compared else f"epoch {epoch}"
+        advice = "try a smaller --eta or --init-scale."
+        raise click.ClickException(f"{where}: {what}; {advice}") from None
     except MemoryError:
         raise click.ClickException("not enough memory; try a smaller --hidden.") from None
 
