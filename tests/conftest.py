@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,6 +12,14 @@ import mnist_loader
 import reproduce
 
 SMALL = Path(__file__).parent / "fixtures" / "nielsen_protocol2.pkl.gz"
+
+
+def runner() -> CliRunner:
+    """Return a runner that keeps stdout and stderr apart, which click < 8.2 has to be told."""
+    options: dict[str, Any] = {}
+    if "mix_stderr" in inspect.signature(CliRunner).parameters:
+        options["mix_stderr"] = False
+    return CliRunner(**options)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +38,7 @@ def run() -> Callable[..., Result]:
     """Run the command on all of MNIST."""
 
     def invoke(*arguments: object) -> Result:
-        return CliRunner().invoke(reproduce.main, [str(argument) for argument in arguments])
+        return runner().invoke(reproduce.main, [str(argument) for argument in arguments])
 
     return invoke
 
