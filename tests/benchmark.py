@@ -21,10 +21,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if {"this program", "processor limit"} & set(sys.argv):
+    # It gives BLAS one thread, and can do so only before numpy is imported. For the others
+    # BLAS keeps its own number.
+    import reproduce  # noqa: F401
+
 import click
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 GFLOP = {30: 5.17, 0: 1.72}
 """Of an epoch's products with the images, for each number of hidden neurons: 784 by
@@ -226,6 +230,7 @@ LIBRARIES = {"PyTorch": "torch", "JAX": "jax"}
 class Worker:
     """A competitor in a process of its own, which runs an epoch when it is told to."""
 
+    label: str
     name: str
     arguments: Sequence[str]
 
@@ -277,13 +282,13 @@ def take_turns(title: str, workers: list[Worker], rounds: int, per: int = 1) -> 
     for _ in range(rounds):
         for worker in workers:
             worker.epoch()
-    print(f"\n{title:42}  median s     min     max   ratio  peak MB")
+    print(f"\n{title:36}  median s     min     max   ratio  peak MB")
     first = statistics.median(workers[0].seconds)
     for worker in workers:
         median = statistics.median(worker.seconds)
-        label = " ".join([worker.name, *worker.arguments])
+        shortest, longest = min(worker.seconds), max(worker.seconds)
         print(
-            f"{label:42}  {median:8.4f}  {min(worker.seconds):6.4f}  {max(worker.seconds):6.4f}"
+            f"{worker.label:36}  {median:8.4f}  {shortest:6.4f}  {longest:6.4f}"
             f"  {median / first:6.2f}  {worker.end():7.0f}",
             flush=True,
         )
@@ -308,12 +313,12 @@ def whole_processes(names: Sequence[str], rounds: int) -> None:
                 env=environment(),
             )
             seconds[name].append(time.perf_counter() - start)
-    print(f"\n{'whole process, 30 epochs, float64':42}  median s     min     max   ratio")
+    print(f"\n{'whole process, 30 epochs, float64':36}  median s     min     max   ratio")
     first = statistics.median(seconds[names[0]])
     for name, times in seconds.items():
         median = statistics.median(times)
         print(
-            f"{name:42}  {median:8.2f}  {min(times):6.2f}  {max(times):6.2f}  {median / first:6.2f}"
+            f"{name:36}  {median:8.2f}  {min(times):6.2f}  {max(times):6.2f}  {median / first:6.2f}"
         )
 
 
@@ -336,12 +341,15 @@ def main(rounds: int, worker: str | None, hidden: int, dtype: str, runs: int) ->
         for dtype in ("float64", "float32"):
             sizes = f"784-{hidden}-10" if hidden else "784-10"
             arguments = ["--hidden", str(hidden), "--dtype", dtype]
-            workers = [Worker(name, arguments) for name in installed]
+            workers = [Worker(name, name, arguments) for name in installed]
             take_turns(f"{sizes}, {dtype}, one epoch", workers, rounds)
-    neurons = [Worker("this program", ["--hidden", str(n)]) for n in (10, 30, 100, 300)]
-    take_turns("with hidden neurons", neurons, rounds)
-    together = [Worker("this program", ["--runs", str(n)]) for n in (1, 2, 4)]
-    take_turns("with runs compared (all of them)", together, rounds)
+    neurons = [
+        Worker(f"{n} hidden neurons", "this program", ["--hidden", str(n)])
+        for n in (10, 30, 100, 300)
+    ]
+    take_turns("this program, float64, one epoch", neurons, rounds)
+    together = [Worker(f"{n} runs together", "this program", ["--runs", str(n)]) for n in (1, 2, 4)]
+    take_turns("784-30-10, float64, one epoch of all", together, rounds)
     whole_processes([name for name in installed if name in ("this program", *LIBRARIES)], rounds)
 
 
