@@ -879,6 +879,7 @@ Examples:
     "--hidden",
     type=click.IntRange(0, 100_000),
     default=0,
+    metavar="N",
     help="Neurons in the hidden layer. 0 is the 784-10 network.",
 )
 @many(
@@ -892,6 +893,7 @@ Examples:
     "--init-scale",
     type=FiniteFloat(min=0),
     default=[1.0],
+    metavar="R",
     help="A factor for all initial weights and biases, r in the question. *",
 )
 @many(
@@ -906,16 +908,24 @@ Examples:
     flag_value="fixed",
     help="Backpropagate with the right derivative, a2(1 - a2). *  [default]",
 )
-@many("--eta", type=FiniteFloat(min=0, min_open=True), default=[0.5], help="Learning rate. *")
+@many(
+    "--eta",
+    type=FiniteFloat(min=0, min_open=True),
+    default=[0.5],
+    metavar="ETA",
+    help="Learning rate. *",
+)
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Steps of gradient descent.  [default: 30 with a hidden layer, 100 without]",
 )
 @many(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=[0],
+    metavar="S",
     help="What np.random.seed would be given. *",
 )
 @click.option(
@@ -931,6 +941,7 @@ Examples:
     "--every",
     type=click.IntRange(min=1),
     default=1,
+    metavar="N",
     help="Show each N-th epoch, the first and the last. CSV has them all.",
 )
 @click.option(
@@ -969,26 +980,12 @@ def main(
         raise click.UsageError("--diagnose does not fit into CSV: choose another --format.")
     settings["prime"] = (settings["prime"] or ("fixed",)) if hidden else ("",)
     epochs = epochs or (30 if hidden else 100)
-    # click hands over the options in the order they were given in: so runs are sorted.
-    values = {
-        name: list(dict.fromkeys(value)) if isinstance(value, tuple) else [value]
-        for name, value in settings.items()
+    given = {
+        name: [value]
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    compared = [name for name in values if len(values[name]) > 1]
-    names = [*compared, *(name for name in values if name not in compared)]
-    runs = [
-        Settings(**dict(zip(names, run, strict=True)))
-        for run in itertools.product(*(values[name] for name in names))
-    ]
-    # Every setting, and what else was given.
-    spelled_out = {name: values.get(name, [epochs]) for name in ("hidden", *compared, *COMMON)}
-    for name, value in ctx.params.items():
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            spelled_out.setdefault(name, [value])
-    options = {
-        name: [words for value in spelled_out[name] if (words := option(name, value))]
-        for name in spelled_out
-    }
+    runs, compared, options = plan(settings, epochs, given)
     try:
         pairs = mnist_loader.load_data(data)
         name = "MNIST images"
@@ -1025,7 +1022,10 @@ def main(
         for line in diagnosis_lines(experiment, starts, ends, format == "markdown"):
             click.echo(line)
         if plot:
-            draw(experiment, history, plot)
+            try:
+                draw(experiment, history, plot)
+            except OSError as error:
+                raise click.FileError(str(plot), error.strerror) from None
     except mnist_loader.DataError as error:
         raise click.ClickException(str(error)) from None
     except DivergenceError as error:
@@ -1036,6 +1036,35 @@ def main(
         raise click.ClickException(f"{where}: {what}; {advice}") from None
     except MemoryError:
         raise click.ClickException("not enough memory; try a smaller --hidden.") from None
+
+
+def plan(
+    settings: dict[str, Any], epochs: int, given: dict[str, list[Any]]
+) -> tuple[list[Settings], list[str], dict[str, list[str]]]:
+    """Return the runs, the names of the settings compared, and the options of all.
+
+    In `settings` those that may be given several times are tuples. click has them in the
+    order in which they were given, and that is how the runs are sorted. The options spell
+    out every setting and what else was `given`.
+    """
+    values = {
+        name: list(dict.fromkeys(value)) if isinstance(value, tuple) else [value]
+        for name, value in settings.items()
+    }
+    compared = [name for name in values if len(values[name]) > 1]
+    names = [*compared, *(name for name in values if name not in compared)]
+    runs = [
+        Settings(**dict(zip(names, run, strict=True)))
+        for run in itertools.product(*(values[name] for name in names))
+    ]
+    values["epochs"] = [epochs]
+    spelled_out = {name: values[name] for name in ("hidden", *compared, *COMMON)}
+    others = {name: value for name, value in given.items() if name not in spelled_out}
+    options = {
+        name: [words for value in of_name if (words := option(name, value))]
+        for name, of_name in {**spelled_out, **others}.items()
+    }
+    return runs, compared, options
 
 
 def recorded(epochs: Iterable[list[Epoch]], record: list[list[Epoch]]) -> Iterator[list[Epoch]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,7 @@ def console(arguments: str) -> None:
             text=True,
             check=True,
             cwd=folder,
+            env={**os.environ, "COLUMNS": "80"},
         ).stdout
     command = f"python reproduce.py {arguments}".strip()
     cog.outl(f"```console\n$ {command}\n{output}```")

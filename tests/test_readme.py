@@ -29,5 +29,5 @@ def test_every_command_in_the_readme_is_checked() -> None:
 
 
 def test_the_picture_in_the_readme_is_there() -> None:
-    [picture] = re.findall(r"!\[.+?\]\((.+?)\)", README)
+    [picture] = re.findall(r"!\[.+?\]\((.+?)\)", README, re.S)
     assert (ROOT / picture).stat().st_size < 200_000
