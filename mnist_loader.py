@@ -219,8 +219,9 @@ def _read_pickle(path: Path) -> list[Pair]:
         except (OSError, zlib.error):  # damage that _opened describes
             raise
         except Exception as error:  # A bad pickle raises nearly anything, says pickle.
-            reason = textwrap.shorten(ascii(str(error)), 100)
-            problem = f"not a pickle of three pairs of number arrays: {reason}"
+            problem = "not a pickle of three pairs of number arrays"
+            if isinstance(error, pickle.UnpicklingError):
+                problem += f", {textwrap.shorten(ascii(str(error))[1:-1], 100)}"
             raise DataError(path, f"{problem}; {EXPECTED}") from None
         if file.read(1):
             raise DataError(path, "more bytes behind the end of its pickle; copy it again")

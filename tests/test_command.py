@@ -302,6 +302,24 @@ def test_other_data_is_named_and_counted(run: Run, run_small: Run) -> None:
     assert mnist.splitlines()[0].endswith("on 50,000 MNIST images")
 
 
+def test_the_same_images_give_the_same_rows_from_any_file(
+    mnist: mnist_loader.Data, run: Run, tmp_path: Path
+) -> None:
+    """The three pickles of Python 2, and IDX files of the same first images of MNIST."""
+    for prefix, (images, labels), n in (("train", mnist[0], 60), ("t10k", mnist[2], 10)):
+        pixels = (images[:n] * 256).astype(np.uint8)
+        header = np.array([2051, n, 28, 28], ">u4").tobytes()
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        header = np.array([2049, n], ">u4").tobytes()
+        digits = labels[:n].astype(np.uint8).tobytes()
+        (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(header + digits)
+    sources = [tmp_path, *(SMALL.with_name(f"nielsen_protocol{p}.pkl.gz") for p in range(3))]
+    arguments = ["--hidden", 30, "--buggy-prime", "--epochs", 9, "--format", "csv"]
+    outputs = [run(*arguments, "--data", source).stdout for source in sources]
+    assert len(outputs[0].splitlines()) == 10
+    assert outputs == [outputs[0]] * 4
+
+
 USAGE_ERRORS = {
     "--hidden -1": "--hidden",
     "--hidden 2.5": "--hidden",
