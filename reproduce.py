@@ -153,7 +153,7 @@ class Network:
         return Gradient(cross_entropy(z, y), nabla_w, nabla_b)
 
     def step(self, rate: float, gradient: Gradient) -> None:
-        """Go down the gradient, `rate` times as far."""
+        """Subtract `rate` times the gradient from the weights and biases."""
         for w, nabla in zip(self.weights, gradient.nabla_w, strict=True):
             w -= rate * nabla
         for b, nabla in zip(self.biases, gradient.nabla_b, strict=True):
@@ -394,13 +394,13 @@ def baseline(training_labels: Array, test_labels: Array) -> Epoch:
 
 # The diagnosis
 
-SATURATION = 0.01  # An activation this close to 0 or 1 counts as saturated,
-SATURATED = 0.9  # a hidden layer with this share of them, too,
-UNVARYING = 0.01  # and one that varies less between images tells them hardly apart.
-VANISHING = 0.001  # A first gradient this small beside the last hardly moves its weights.
-TOLERANCE = 0.001  # The largest relative error of a gradient that is right.
-STUCK = 0.01  # So close to the baseline in cost and accuracy nothing is learned,
-LEARNED = 0.1  # so far above its accuracy something is.
+SATURATION = 0.01  # An activation is saturated if it is this close to 0 or 1.
+SATURATED = 0.9  # A hidden layer is, if this share of its activations is.
+UNVARYING = 0.01  # Activations that vary less between images hardly tell them apart.
+VANISHING = 0.001  # A gradient of w2 this small beside that of w3 hardly moves w2.
+TOLERANCE = 0.001  # A right gradient has no larger relative error.
+STUCK = 0.01  # A run this close to the baseline, in cost and accuracy, has learned nothing.
+LEARNED = 0.1  # A run this far above its accuracy has learned something.
 
 
 class Examination(NamedTuple):
@@ -537,7 +537,7 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
         faults += [saturated, unvarying, vanishing]
         yield (
             f"The hidden layer {'starts SATURATED' if saturated else 'does not start saturated'}: "
-            f"{percent(start.saturated)} of its activations are (limit {SATURATED:.0%})."
+            f"{percent(start.saturated)} of its activations are saturated (limit {SATURATED:.0%})."
         )
         if unvarying:
             yield (
@@ -560,11 +560,15 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
         verdict = "It has learned little"
     yield (
         f"{verdict}: against the baseline, accuracy {100 * gain:+.2f} points and cost "
-        f"{sign}{decimal(distance)} (stuck: within {STUCK:.0%} of both; "
-        f"learning: {100 * LEARNED:.0f} points or more)."
+        f"{sign}{decimal(distance)} (stuck: at most {100 * STUCK:.0f} point, and a cost within "
+        f"{STUCK:.0%}; learning: at least {100 * LEARNED:.0f} points)."
     )
     if not any(faults):
-        yield "Nothing wrong was found in the gradient or the hidden layer."
+        yield (
+            "Nothing wrong was found in the gradient or the hidden layer."
+            if gain >= LEARNED
+            else "Why, these figures do not tell: gradient and hidden layer show no fault."
+        )
 
 
 # What is reported
@@ -812,15 +816,18 @@ def draw(experiment: Experiment, epochs: Sequence[list[Epoch]], file: Path) -> N
     above.set_ylabel("cost, training images", fontsize=13)
     below.set_ylabel("accuracy in %, test images", fontsize=13)
     below.set_xlabel("epoch", fontsize=13)
+    below.xaxis.get_major_locator().set_params(integer=True)
     for axes in above, below:
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=12)
     above.legend(fontsize=11)
-    title = [experiment.network]
-    for name, options in experiment.options.items():
-        if name in COMMON and name not in experiment.compared:
-            title += options
-    figure.suptitle(", ".join(title), fontsize=12)
+    common = [
+        word
+        for name, words in experiment.options.items()
+        if name in COMMON and name not in experiment.compared
+        for word in words
+    ]
+    figure.suptitle(textwrap.fill(f"{experiment.network}: {' '.join(common)}", 70), fontsize=12)
     figure.savefig(file, dpi=120)
 
 
@@ -848,12 +855,12 @@ class FiniteFloat(click.FloatRange):
 
 def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
     """Refuse, before the training, a picture that could not be drawn after it."""
-    if file and file.suffix not in PICTURES:
+    if file and file.suffix.lower() not in PICTURES:
         raise click.BadParameter(f"{str(file)!a} does not end in {' or '.join(PICTURES)}.")
     if file and not os.access(file.parent, os.W_OK):
-        raise click.BadParameter(f"the folder {str(file.parent)!a} cannot be written to.")
+        raise click.BadParameter(f"{str(file.parent)!a} is no folder that can be written to.")
     if file and importlib.util.find_spec("matplotlib") is None:
-        raise click.BadParameter("it takes matplotlib: pip install matplotlib")
+        raise click.BadParameter("it needs matplotlib: python -m pip install matplotlib")
     return file
 
 
@@ -935,7 +942,7 @@ Examples:
     "--data",
     type=click.Path(path_type=Path),
     help="Other images: a folder with four IDX files, or a file like Nielsen's "
-    "mnist.pkl.gz.  [default: MNIST, which is here]",
+    "mnist.pkl.gz.  [default: MNIST, in data]",
 )
 @click.option(
     "--every",
@@ -971,7 +978,8 @@ def main(
 ) -> None:
     """Train the networks of Cross Validated question 374415 on MNIST.
 
-    Options marked * may be given several times. All combinations are run, and compared.
+    Options marked * may be given several times. All combinations are run, and compared: up
+    to four of them epoch by epoch, of more the outcome.
     """
     hidden = settings["hidden"]
     if "buggy" in settings["prime"] and not hidden:

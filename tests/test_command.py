@@ -237,7 +237,7 @@ def reading_of(result: Result) -> str:
 def test_diagnosis_of_the_question_s_failing_network(run: Run) -> None:
     reading = reading_of(run("--hidden", 30, "--buggy-prime", "--diagnose", "--every", 30))
     assert "The gradient is WRONG" in reading
-    assert "starts SATURATED: 100.00 %" in reading
+    assert "starts SATURATED: 100.00 % of its activations are saturated" in reading
     assert "THE SAME FOR ALL IMAGES" in reading
     assert "NEXT TO NOTHING" in reading
     assert "It ends STUCK at the baseline" in reading
@@ -261,6 +261,15 @@ def test_diagnosis_of_a_healthy_network(run: Run) -> None:
     assert "does not start saturated" in reading
     assert "It learns:" in reading
     assert reading.endswith("Nothing wrong was found in the gradient or the hidden layer.")
+
+
+def test_diagnosis_of_what_it_cannot_explain(run: Run) -> None:
+    arguments = "--hidden 30 --init-scale 0.01 --diagnose --every 30"
+    reading = reading_of(run(*arguments.split()))
+    assert "It ends STUCK" in reading
+    assert reading.endswith(
+        "Why, these figures do not tell: gradient and hidden layer show no fault."
+    )
 
 
 def test_diagnosis_without_a_hidden_layer(run: Run) -> None:
