@@ -171,7 +171,7 @@ def test_a_progress_bar_is_shown_where_no_rows_are() -> None:
 def test_memory_is_bounded(hidden: int) -> None:
     program = (
         "import pathlib, reproduce\n"
-        f"reproduce.main(['--hidden', '{hidden}', '--epochs', '2'], standalone_mode=False)\n"
+        f"reproduce.main(['--hidden', '{hidden}', '--epochs', '1'], standalone_mode=False)\n"
         "print(pathlib.Path('/proc/self/status').read_text())"
     )
     output = subprocess.run(
