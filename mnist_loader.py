@@ -47,7 +47,10 @@ ARRAY_NAMES = {
     "numpy.dtype",
     "numpy.ndarray",
 }
+"""All that a pickle may name: what arrays are pickled with, by Python 2 and 3."""
+
 NUMBER_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
+"""The types an array in a pickle may have, as numpy codes them: kind and bytes."""
 
 EXPECTED = "give a folder with the four files of MNIST, or one mnist.pkl.gz"
 

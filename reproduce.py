@@ -35,9 +35,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-# The threads are ours, over chunks of images. BLAS's own, which it would start in each of
-# them, make an epoch take twice as long. It reads its number when numpy is imported, from
-# the first of these that is set: what the user has set stays in force.
+# The threads are ours, over chunks of images; those that BLAS would start in each of them
+# make an epoch take twice as long. BLAS reads their number when numpy is imported. What the
+# user has set stays in force, OMP_NUM_THREADS too, which counts where the others are unset.
 if "OMP_NUM_THREADS" not in os.environ:
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
         os.environ.setdefault(name, "1")
