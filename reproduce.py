@@ -152,6 +152,7 @@ class Network:
             nabla_b.insert(0, delta.sum(axis=1, keepdims=True))
         return Gradient(cross_entropy(z, y), nabla_w, nabla_b)
 
+    @np.errstate(over="ignore", invalid="ignore")  # train looks for divergence
     def step(self, rate: float, gradient: Gradient) -> None:
         """Subtract `rate` times the gradient from the weights and biases."""
         for w, nabla in zip(self.weights, gradient.nabla_w, strict=True):
@@ -225,7 +226,7 @@ class Epoch(NamedTuple):
 
 
 class DivergenceError(ArithmeticError):
-    """The numbers of a run overflow. Its arguments are the run's index, the epoch, what."""
+    """A run's numbers grow without bound. The arguments are its index, the epoch, what."""
 
 
 try:
@@ -237,8 +238,8 @@ except AttributeError:  # only Linux tells which cores this process may use
 class Chunk(NamedTuple):
     """Images as the columns of a matrix, without the pixels that are 0 in all of them.
 
-    `lit` holds the indices of the p pixels left, shape (p,); `x` is of shape (p, m);
-    `y`, bool and one-hot, (10, m).
+    `lit` holds the indices of the p pixels left, shape (p,); `x`, float32, has the shape
+    (p, m); `y`, bool and one-hot, (10, m).
     """
 
     lit: Array
@@ -247,23 +248,27 @@ class Chunk(NamedTuple):
 
 
 def chunked(images: Array, labels: Array, hidden: int) -> list[Chunk]:
-    """Return images, of shape (n, 784), and their labels, (n,), as chunks, sorted by digit.
+    """Return images, of shape (n, 784), and their labels, (n,), as chunks of like images.
 
     The full gradient is a sum over images, which any grouping leaves the same but for
-    rounding. 1000 images stay in the cache for both products with them: 250 take a third
-    longer, 2000 a sixth. Where a pixel is 0 the gradient of its weights is 0 and needs no
-    work: of 784 pixels, 520 are lit in a chunk of like digits, and leaving out the others
-    saves a quarter of the time. A hidden layer wider than the images gets smaller chunks,
-    for the memory.
+    rounding. Where a pixel is 0 the gradient of its weights is 0 and needs no work. So
+    images are sorted by the top, the right and the left edge of what is drawn: of 784
+    pixels, 386 are then lit in any image of a chunk, and the others left out save a third
+    of the time. (In the order of the file it is 601 pixels and a fifth.)
     """
+    # 1000 images stay in the cache for both products with them: 500 or 4000 take a fifth
+    # longer. A hidden layer wider than the images gets smaller chunks, for the memory.
     m = max(1, 1000 * 784 // max(784, hidden))
-    order = np.argsort(labels, kind="stable")
+    square = images.reshape(-1, 28, 28)
+    columns = square.any(axis=1)
+    left, right = columns.argmax(axis=1), np.fliplr(columns).argmax(axis=1)
+    order = np.lexsort((left, right, square.any(axis=2).argmax(axis=1)))
     chunks = []
-    for rows in np.split(order, range(m, len(order), m)):
-        some = images[rows]
-        lit = np.flatnonzero(some.any(axis=0))
-        y = labels[rows] == np.arange(10)[:, np.newaxis]
-        chunks.append(Chunk(lit, some.take(lit, axis=1).T, y))
+    for indices in np.split(order, range(m, len(order), m)):
+        x = images[indices].T
+        lit = np.flatnonzero(x.any(axis=1))
+        y = labels[indices] == np.arange(10)[:, np.newaxis]
+        chunks.append(Chunk(lit, x.take(lit, axis=0), y))
     return chunks
 
 
@@ -323,9 +328,8 @@ def gradient(
 
 def classify(
     networks: Sequence[Network], chunks: Sequence[Chunk], threads: int = THREADS
-) -> list[Array]:
-    """Return how many images each network classifies, int of shape (12,): rightly, as
-    0, as 1, ... as 9, and as nothing, because an activation is NaN.
+) -> list[list[int]]:
+    """Return how many images each network classifies: rightly, and as 0, as 1, ... as 9.
 
     The digit is the argmax of the activations, not of z: where they are rounded to 1
     they tie, and the lowest digit wins, as it does in the question.
@@ -333,12 +337,11 @@ def classify(
 
     def of_chunk(network: Network, chunk: Chunk) -> Array:
         _, activations = network.seeing(chunk.lit).feedforward(chunk.x)
-        a = activations[-1]
-        digits = np.where(np.isnan(a).any(axis=0), 10, a.argmax(axis=0))
+        digits = activations[-1].argmax(axis=0)
         correct = np.count_nonzero(digits == chunk.y.argmax(axis=0))
-        return np.append(correct, np.bincount(digits, minlength=11))
+        return np.append(correct, np.bincount(digits, minlength=10))
 
-    return sum_over(chunks, of_chunk, networks, threads)
+    return [counts.tolist() for counts in sum_over(chunks, of_chunk, networks, threads)]
 
 
 def train(
@@ -352,30 +355,22 @@ def train(
     """Train the networks in place, and yield the Epoch of each, epoch by epoch.
 
     A step of full-batch gradient descent is eta/n times the gradient, summed over all
-    n training images. Raises DivergenceError when numbers overflow, or are about to.
+    n training images. Raises DivergenceError before a number overflows.
     """
     n = sum(chunk.y.shape[1] for chunk in training)
     # Up to the root of the largest float, no product of two numbers overflows.
     limit = math.sqrt(np.finfo(networks[0].weights[0].dtype).max)
-    for epoch in range(epochs + 1):
-        for run, network in enumerate(networks):
-            if not network.is_within(limit):
-                raise DivergenceError(run, epoch, f"a weight or bias is not within {limit:.0e}")
-        if epoch == epochs:
-            return
+    for epoch in range(epochs):
         gradients = gradient(networks, training, threads)
         for run, (network, eta) in enumerate(zip(networks, etas, strict=True)):
-            with np.errstate(over="ignore", invalid="ignore"):
-                network.step(eta / n, gradients[run])
-            if not network.is_within(np.finfo(np.float64).max):
-                raise DivergenceError(run, epoch, "a weight or bias is not finite")
-        results = []
-        for run, counts in enumerate(classify(networks, test, threads)):
-            correct, *predicted, nothing = counts.tolist()
-            if nothing:
-                raise DivergenceError(run, epoch, "an activation is not a number")
-            results.append(Epoch(gradients[run].cost / n, correct, predicted))
-        yield results
+            network.step(eta / n, gradients[run])
+            if not network.is_within(limit):
+                raise DivergenceError(run, epoch, f"a weight or bias is not within {limit:.0e}")
+        counts = classify(networks, test, threads)
+        yield [
+            Epoch(gradient.cost / n, correct, predicted)
+            for gradient, (correct, *predicted) in zip(gradients, counts, strict=True)
+        ]
 
 
 def baseline(training_labels: Array, test_labels: Array) -> Epoch:
@@ -474,13 +469,12 @@ def examine(
     gradients = gradient([*networks, *right], training_chunks)
     norms = [[float(np.linalg.norm(nabla)) / n for nabla in g.nabla_w] for g in gradients]
     examinations = []
-    for run, counts in enumerate(classify(networks, test_chunks)):
+    for run, (correct, *predicted) in enumerate(classify(networks, test_chunks)):
         saturated = variation = None
         if len(networks[run].weights) > 1:
             hidden = networks[run].feedforward(x)[1][1]
             saturated = float(np.mean((hidden <= SATURATION) | (hidden >= 1 - SATURATION)))
             variation = float(hidden.std(axis=1).mean())
-        correct, *predicted, _ = counts.tolist()
         examinations.append(
             Examination(
                 saturated,

@@ -410,7 +410,7 @@ def test_a_run_that_diverges_says_where(
 def test_which_of_several_runs_diverges(run_small: Run) -> None:
     result = run_small("--eta", 0.5, "--eta", 1e300)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: epoch 1 of --eta 1e+300: ")
+    assert result.stderr.startswith("Error: epoch 0 of --eta 1e+300: ")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
