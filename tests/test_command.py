@@ -236,22 +236,22 @@ def reading_of(result: Result) -> str:
 
 def test_diagnosis_of_the_question_s_failing_network(run: Run) -> None:
     reading = reading_of(run("--hidden", 30, "--buggy-prime", "--diagnose", "--every", 30))
-    assert "The gradient is WRONG" in reading
-    assert "starts SATURATED: 100.00 % of its activations are saturated" in reading
-    assert "THE SAME FOR ALL IMAGES" in reading
-    assert "NEXT TO NOTHING" in reading
-    assert "It ends STUCK at the baseline" in reading
-    assert "after: 0 10000 0 0 0 0 0 0 0 0" in reading
+    assert "The gradient is wrong" in reading
+    assert "starts saturated: 100.00 % of its activations" in reading
+    assert "nearly the same for all images" in reading
+    assert "next to nothing" in reading
+    assert "It ends stuck at the baseline" in reading
+    assert "0 to 9: 0 10000 0 0 0 0 0 0 0 0 -> 0 10000 0 0 0 0 0 0 0 0" in reading
     assert "Nothing wrong" not in reading
 
 
 def test_diagnosis_of_a_wrong_gradient_that_learns(run: Run) -> None:
     arguments = "--hidden 30 --buggy-prime --init-scale 0.02 --epochs 100 --every 99 --diagnose"
     reading = reading_of(run(*arguments.split()))
-    assert "The gradient is WRONG" in reading
+    assert "The gradient is wrong" in reading
     assert "does not start saturated: 0.00 %" in reading
     assert "It learns, in spite of this" in reading
-    for absent in ("SAME FOR ALL", "NEXT TO NOTHING", "STUCK", "Nothing wrong"):
+    for absent in ("nearly the same", "next to nothing", "stuck at", "Nothing wrong"):
         assert absent not in reading
 
 
@@ -266,7 +266,7 @@ def test_diagnosis_of_a_healthy_network(run: Run) -> None:
 def test_diagnosis_of_what_it_cannot_explain(run: Run) -> None:
     arguments = "--hidden 30 --init-scale 0.01 --diagnose --every 30"
     reading = reading_of(run(*arguments.split()))
-    assert "It ends STUCK" in reading
+    assert "It ends stuck" in reading
     assert reading.endswith(
         "Why, these figures do not tell: gradient and hidden layer show no fault."
     )
@@ -299,7 +299,7 @@ def test_diagnosis_in_single_precision_checks_the_same_backprop(run_small: Run) 
             "--hidden", 5, "--buggy-prime", "--init", "fan-in", "--dtype", "float32", "--diagnose"
         )
     )
-    assert "The gradient is WRONG" in reading
+    assert "The gradient is wrong" in reading
 
 
 def test_other_data_is_named_and_counted(run: Run, run_small: Run) -> None:
