@@ -33,7 +33,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 # The threads are ours, over chunks of images; those that BLAS would start in each of them
 # make an epoch take twice as long. BLAS reads their number when numpy is imported. What the
@@ -223,6 +223,12 @@ class Epoch(NamedTuple):
     def accuracy(self) -> float:
         """The share of the test images that are classified rightly."""
         return self.correct / sum(self.predicted)
+
+    @property
+    def most_predicted(self) -> tuple[int, int]:
+        """The digit that most test images are classified as, and how many are."""
+        count = max(self.predicted)
+        return self.predicted.index(count), count
 
 
 class DivergenceError(ArithmeticError):
@@ -507,10 +513,11 @@ def figures(examination: Examination) -> dict[str, str]:
 def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[str]:
     """Yield in words what follows from the figures, and the limits they are held to."""
     error = max(start.error, end.error)
-    faults = [error > TOLERANCE]
+    wrong = error > TOLERANCE
+    faults = [wrong]
     yield (
-        f"The gradient is {'wrong' if error > TOLERANCE else 'right'}: against central "
-        f"differences of the cost, backprop has a relative error of {error:.1e} (limit {TOLERANCE})."
+        f"The gradient is {'wrong' if wrong else 'right'}: against central differences of the "
+        f"cost, backprop has a relative error of {error:.1e} (limit {TOLERANCE})."
     )
     if start.saturated is None or start.variation is None:
         yield "There is no hidden layer that could be saturated."
@@ -615,12 +622,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def most_predicted(epoch: Epoch) -> tuple[int, int]:
-    """Return the digit that most test images are classified as, and how many are."""
-    count = max(epoch.predicted)
-    return epoch.predicted.index(count), count
-
-
 def csv_lines(experiment: Experiment, epochs: Iterable[list[Epoch]]) -> Iterator[str]:
     """Yield CSV: a row for every epoch of every run, costs in full precision."""
     names = [field.name for field in fields(Settings)]
@@ -628,7 +629,7 @@ def csv_lines(experiment: Experiment, epochs: Iterable[list[Epoch]]) -> Iterator
     for number, results in enumerate(epochs):
         for run, epoch in zip(experiment.runs, results, strict=True):
             total = sum(epoch.predicted)
-            figures = (number, epoch.cost, epoch.correct, total, *most_predicted(epoch))
+            figures = (number, epoch.cost, epoch.correct, total, *epoch.most_predicted)
             yield ",".join(map(typed, (*astuple(run), *figures)))
 
 
@@ -651,7 +652,7 @@ def report_lines(
     if layout is not one_row_each:
         labels = experiment.labels(markdown)
         for label, first, last in zip(labels, ends.first, ends.last, strict=True):
-            digit, count = most_predicted(last)
+            digit, count = last.most_predicted
             yield (
                 f"{item}{label and label + ': '}cost {decimal(first.cost)} -> "
                 f"{decimal(last.cost)}; {percent(last.accuracy)} correct; "
@@ -685,7 +686,7 @@ OUTCOME: list[Column] = [("correct", ">7"), ("accuracy", ">8"), ("most predicted
 
 def outcome(epoch: Epoch) -> list[str]:
     """Return the cells of the columns OUTCOME."""
-    digit, count = most_predicted(epoch)
+    digit, count = epoch.most_predicted
     share = f"{digit} ({count} of {sum(epoch.predicted)})"
     return [str(epoch.correct), percent(epoch.accuracy), share]
 
@@ -709,14 +710,18 @@ def one_run(experiment: Experiment, epochs: Ends, markdown: bool) -> Iterator[st
 
 
 def side_by_side(experiment: Experiment, epochs: Ends, markdown: bool) -> Iterator[str]:
+    above = [
+        [option(name, getattr(run, name)) for run in experiment.runs]
+        for name in experiment.compared
+    ]
+    width = max(20, *(len(text) for options in above for text in options))
     columns = [("epoch", ">5")]
     for label in experiment.labels(markdown):
         of_run = f" {label}" if markdown else ""
-        columns += [("cost" + of_run, ">10"), ("accuracy" + of_run, ">8")]
+        columns += [("cost" + of_run, f">{width - 10}"), ("accuracy" + of_run, ">8")]
     if not markdown:  # The label goes above the two columns, an option to a line.
-        for name in experiment.compared:
-            options = (option(name, getattr(run, name)) for run in experiment.runs)
-            yield " " * 5 + "".join(f"  {text:>20}" for text in options)
+        for options in above:
+            yield " " * 5 + "".join(f"  {text:>{width}}" for text in options)
     rows = (
         [number, *(cell for e in results for cell in (decimal(e.cost), percent(e.accuracy)))]
         for number, results in shown(experiment, epochs)
@@ -848,10 +853,32 @@ def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> P
     return file
 
 
+class GroupedOptions(click.Command):
+    """A command whose help has the options in groups, each under a heading."""
+
+    headings: ClassVar = {
+        "hidden": "The network",
+        "eta": "The training",
+        "every": "The report",
+        "version": "This program",
+    }
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: list[tuple[str, list[tuple[str, str]]]] = []
+        for option in self.get_params(ctx):
+            if option.name in self.headings:
+                groups.append((self.headings[option.name], []))
+            groups[-1][1].append(option.get_help_record(ctx) or ("", ""))
+        for heading, records in groups:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
 many = partial(click.option, multiple=True)  # an option that can be given several times
 
 
 @click.command(
+    cls=GroupedOptions,
     context_settings={"show_default": True},
     epilog="""\b
 Examples:
@@ -900,6 +927,13 @@ Examples:
     help="Backpropagate with the right derivative, a2(1 - a2). *  [default]",
 )
 @many(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=[0],
+    metavar="S",
+    help="What np.random.seed would be given. *",
+)
+@many(
     "--eta",
     type=FiniteFloat(min=0, min_open=True),
     default=[0.5],
@@ -911,13 +945,6 @@ Examples:
     type=click.IntRange(min=1),
     metavar="N",
     help="Steps of gradient descent.  [default: 30 with a hidden layer, 100 without]",
-)
-@many(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=[0],
-    metavar="S",
-    help="What np.random.seed would be given. *",
 )
 @click.option(
     "--dtype", type=click.Choice(["float64", "float32"]), default="float64", help="Precision."
