@@ -400,6 +400,7 @@ SATURATED = 0.9  # A hidden layer is, if this share of its activations is.
 UNVARYING = 0.01  # Activations that vary less between images hardly tell them apart.
 VANISHING = 0.001  # A gradient of w2 this small beside that of w3 hardly moves w2.
 TOLERANCE = 0.001  # A right gradient has no larger relative error.
+ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
 STUCK = 0.01  # A run this close to the baseline, in cost and accuracy, has learned nothing.
 LEARNED = 0.1  # A run this far above its accuracy has learned something.
 
@@ -427,8 +428,8 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
     """Return the largest relative error of backprop on the images `x` with digits `y`.
 
     It is taken over 50 weights of each matrix, evenly spread, in float64, against the
-    central differences of the cost. Of an error that rounding the cost can account for,
-    at most a hundredth of TOLERANCE counts.
+    central differences of the cost. An error that rounding the cost can account for counts
+    as at most ROUNDING.
     """
     network = replace(
         network,
@@ -450,7 +451,7 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
             difference = (cost_above - cost_below) / (2 * h)
             noise = np.finfo(np.float64).eps * gradient.cost / h
             computed = float(nabla[index])
-            scale = max(abs(computed), abs(difference), 100 * noise / TOLERANCE)
+            scale = max(abs(computed), abs(difference), noise / ROUNDING)
             errors.append(abs(computed - difference) / scale)
     return float(np.max(errors))
 
@@ -494,6 +495,10 @@ def examine(
     return examinations
 
 
+def size_of(error: float) -> str:
+    return f"{error:.1e}" if error > ROUNDING else f"below {ROUNDING}"
+
+
 def figures(examination: Examination) -> dict[str, str]:
     """Return what is shown of an examination, each figure by what it is of."""
     saturated, variation, computed, true, error, epoch = examination
@@ -505,7 +510,7 @@ def figures(examination: Examination) -> dict[str, str]:
         shown[f"norm of the gradient of {name}, as computed"] = f"{computed[layer]:.2e}"
         shown[f"norm of the gradient of {name}, as it truly is"] = f"{true[layer]:.2e}"
     agrees = "right" if error <= TOLERANCE else "wrong"
-    shown["largest relative error of backprop"] = f"{error:.1e} ({agrees})"
+    shown["largest relative error of backprop"] = f"{size_of(error)} ({agrees})"
     shown["test images classified as 0 to 9"] = " ".join(map(str, epoch.predicted))
     return shown
 
@@ -517,7 +522,7 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
     faults = [wrong]
     yield (
         f"The gradient is {'wrong' if wrong else 'right'}: against central differences of the "
-        f"cost, backprop has a relative error of {error:.1e} (limit {TOLERANCE})."
+        f"cost, backprop's largest relative error is {size_of(error)} (limit {TOLERANCE})."
     )
     if start.saturated is None or start.variation is None:
         yield "There is no hidden layer that could be saturated."
@@ -1006,12 +1011,11 @@ def main(
     }
     runs, compared, options = plan(settings, epochs, given)
     try:
-        pairs = mnist_loader.load_data(data)
+        training, validation, test = mnist_loader.load_data(data)
         name = "MNIST images"
-        if data and not mnist_loader.is_mnist(pairs):
+        if data and not mnist_loader.is_mnist((training, validation, test)):
             name = f"images of {str(data)!a}, not the standard MNIST"
-        training, _, test = pairs
-        del pairs, _  # frees the validation images
+        del validation  # for the memory: it is of no use here
         experiment = Experiment(
             runs,
             compared,
@@ -1025,9 +1029,7 @@ def main(
         chunks = chunked(*training, hidden), chunked(*test, hidden)
         starts = examine(networks, training, *chunks) if diagnose else []
         results = train(networks, [run.eta for run in runs], *chunks, epochs)
-        history: list[list[Epoch]] = []
-        if plot:
-            results = recorded(results, history)
+        results, history = itertools.tee(results) if plot else (results, iter(()))
         # Only for somebody who sees it and sees no row at the end of each epoch.
         rows_tell = sys.stdout.isatty() and every == 1 and len(runs) <= MOST_ABREAST
         has_bar = sys.stderr.isatty() and not rows_tell
@@ -1042,7 +1044,7 @@ def main(
             click.echo(line)
         if plot:
             try:
-                draw(experiment, history, plot)
+                draw(experiment, list(history), plot)
             except OSError as error:
                 raise click.FileError(str(plot), error.strerror) from None
     except mnist_loader.DataError as error:
@@ -1084,12 +1086,6 @@ def plan(
         for name, of_name in {**spelled_out, **others}.items()
     }
     return runs, compared, options
-
-
-def recorded(epochs: Iterable[list[Epoch]], record: list[list[Epoch]]) -> Iterator[list[Epoch]]:
-    for results in epochs:
-        record.append(results)
-        yield results
 
 
 def with_progress_bar(epochs: Iterable[list[Epoch]], length: int) -> Iterator[list[Epoch]]:

@@ -44,8 +44,8 @@ def ours(hidden: int, dtype: str, runs: int = 1) -> Epoch:
     import mnist_loader
     import reproduce
 
-    training, _, test = mnist_loader.load_data()
-    del _  # as the command does
+    training, validation, test = mnist_loader.load_data()
+    del validation  # as the command does
     settings = [
         reproduce.Settings(hidden, "fan-in", 1.0, "fixed", 0.5, seed, dtype) for seed in range(runs)
     ]
