@@ -9,8 +9,8 @@ import gzip
 import hashlib
 import math
 import pickle
+import re
 import struct
-import textwrap
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,13 +49,17 @@ ARRAY_NAMES = {
 }
 """All that a pickle may name: what arrays are pickled with, by Python 2 and 3."""
 
-NUMBER_CODES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
+NUMBER_CODE = "f[248]|[iu][1248]"
 """The types an array in a pickle may have, as numpy codes them: kind and bytes."""
+
+HASHING = pickle.DICT + pickle.SETITEM + pickle.SETITEMS + pickle.ADDITEMS + pickle.FROZENSET
+"""The opcodes of a pickle that hash an object. Arrays need none of them, and a tuple of
+two tuples, each of two tuples, and so on, takes for ever to be hashed."""
 
 EXPECTED = "give a folder with the four files of MNIST, or one mnist.pkl.gz"
 
 MAX_BYTES = 2**30
-"""How much memory the images of one file may take, as float32: five times MNIST."""
+"""How much memory the images may take as float32, and a pickle: five times MNIST."""
 
 
 class DataError(Exception):
@@ -82,6 +86,8 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
     """
     source = SHIPPED if path is None else Path(path)
     pairs = _read_folder(source) if source.is_dir() else _read_pickle(source)
+    if 4 * sum(images.size for images, _ in pairs) > MAX_BYTES:
+        raise DataError(source, "too many images to be used")
     training, validation, test = (_checked(source, *pair) for pair in pairs)
     return training, validation, test
 
@@ -224,7 +230,7 @@ def _read_pickle(path: Path) -> list[Pair]:
         except Exception as error:  # A bad pickle raises nearly anything, says pickle.
             problem = "not a pickle of three pairs of number arrays"
             if isinstance(error, pickle.UnpicklingError):
-                problem += f", {textwrap.shorten(ascii(str(error))[1:-1], 100)}"
+                problem += f", {ascii(str(error))[1:-1]}"
             raise DataError(path, f"{problem}; {EXPECTED}") from None
         if file.read(1):
             raise DataError(path, "more bytes behind the end of its pickle; copy it again")
@@ -256,7 +262,8 @@ class _ArrayUnpickler(pickle._Unpickler):
     """
 
     dispatch: ClassVar = {
-        **pickle._Unpickler.dispatch,
+        opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in HASHING
+    } | {
         # Frames only save reads, and _Bounded has to see every step.
         pickle.FRAME[0]: _skip_frame_size,
         # The original fills a bytearray of the length that is claimed with zeros.
@@ -267,7 +274,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         # numpy 2 renamed numpy.core to numpy._core.
         full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         if full_name not in ARRAY_NAMES:
-            raise pickle.UnpicklingError(f"it names {full_name}")
+            raise pickle.UnpicklingError(f"it names {full_name:.100}")
         return type(name, (_Call,), {})
 
 
@@ -304,8 +311,8 @@ def _array(pickled: _Call) -> Array:
         text.decode() if isinstance(text, bytes) else text
         for text in (dtype.arguments[0], dtype.state[1])
     )
-    if code not in NUMBER_CODES:
-        raise pickle.UnpicklingError(f"an array of type {code}")
+    if not re.fullmatch(NUMBER_CODE, code):
+        raise pickle.UnpicklingError(f"an array of type {code:.20}")
     if isinstance(data, _Call):  # bytes of Python 3 as protocols 0 to 2 write them
         data = data.arguments[0].encode("latin-1")
     array: Array = np.frombuffer(data, np.dtype(byte_order + code))

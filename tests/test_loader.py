@@ -316,7 +316,14 @@ def test_a_hostile_pickle_is_refused_before_it_does_anything(
     assert [file.name for file in tmp_path.iterdir()] == ["mnist.pkl"]
 
 
+NESTED = b")" + 100 * b"2\x86"  # A tuple in a tuple, twice, a hundred times: 2**100 in all.
 BOMBS = {
+    "key of a dict": b"\x80\x02}" + NESTED + b"Ns.",
+    "key of another dict": b"\x80\x02(" + NESTED + b"Nd.",
+    "item of a set": b"\x80\x04\x8f(" + NESTED + b"\x90.",
+    "item of a frozenset": b"\x80\x04(" + NESTED + b"\x91.",
+    "type": pickle.dumps(pairs(full(0), full(0)), 2).replace(b"X\x02\0\0\0f4", NESTED),
+    "name": b"\x80\x02c" + 10**7 * b"a" + b"\nb\n.",
     "memo index": b"\x80\x04K\x00r\xff\xff\xff\x7f.",
     "text memo index": b"I0\np2147483647\n.",
     "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**50) + b".",
@@ -332,7 +339,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS.keys())
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_a_claim_of_much_memory_gets_none(suffix: str, content: bytes, tmp_path: Path) -> None:
+def test_a_claim_of_much_memory_or_time_gets_none(
+    suffix: str, content: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / f"mnist.pkl{suffix}"
     path.write_bytes(gzip.compress(content) if suffix else content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -358,6 +367,20 @@ def test_a_decompression_bomb_is_not_unpacked(
     with pytest.raises(DataError, match=r"more bytes than|too long"):
         load_data(folder if head == idx(IMAGES) else path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+def test_small_pickles_of_many_images_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte a pixel, and the same images three times, are 12 times as much as float32."""
+    pair = IMAGES.reshape(12, 784), LABELS
+    path = tmp_path / "mnist.pkl"
+    path.write_bytes(pickle.dumps((pair, pair, pair)))
+    assert path.stat().st_size < 12_000
+    assert len(load_data(path)[2][0]) == 12
+    monkeypatch.setattr(mnist_loader, "MAX_BYTES", 100_000)
+    with pytest.raises(DataError, match="too many images"):
+        load_data(path)
 
 
 def load_or_refuse(path: Path) -> None:
