@@ -49,12 +49,19 @@ ARRAY_NAMES = {
 }
 """All that a pickle may name: what arrays are pickled with, by Python 2 and 3."""
 
-NUMBER_CODE = "f[248]|[iu][1248]"
-"""The types an array in a pickle may have, as numpy codes them: kind and bytes."""
+ARRAY_OPCODES = """
+    PROTO FRAME STOP MARK GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS
+    GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+"""All the steps that a pickle of arrays, in tuples or lists, may take. None of them hashes an
+object, which takes for ever if it is a tuple of two tuples, each of two tuples, and so on."""
 
-HASHING = pickle.DICT + pickle.SETITEM + pickle.SETITEMS + pickle.ADDITEMS + pickle.FROZENSET
-"""The opcodes of a pickle that hash an object. Arrays need none of them, and a tuple of
-two tuples, each of two tuples, and so on, takes for ever to be hashed."""
+ARRAY_TYPE = "[<>|](f[248]|[iu][1248])"
+"""The types that an array in a pickle may have, as numpy names them: numbers."""
 
 EXPECTED = "give a folder with the four files of MNIST, or one mnist.pkl.gz"
 
@@ -79,13 +86,17 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
 
     `path` is a folder with the four IDX files that SHA256 names, gzip'ed (`.gz`)
     or not, or one file like Nielsen's `mnist.pkl.gz`. Of a folder's `train` images
-    the last sixth, in MNIST 10,000 of 60,000, is the validation data. Without
-    `path` the shipped files are read, and must be unaltered.
+    the last sixth, in MNIST 10,000 of 60,000, is the validation data. Pixels in a
+    pickle are numbers from 0 to 1, or uint8, which are divided by 256 as those of
+    IDX files are. Without `path` the shipped files are read, and must be unaltered.
 
     Raises DataError when the data is missing, damaged or not of this form.
     """
     source = SHIPPED if path is None else Path(path)
-    pairs = _read_folder(source) if source.is_dir() else _read_pickle(source)
+    try:
+        pairs = _read_folder(source) if source.is_dir() else _read_pickle(source)
+    except OSError as error:
+        raise DataError(Path(error.filename or source), f"{error.strerror}; {EXPECTED}") from None
     if 4 * sum(images.size for images, _ in pairs) > MAX_BYTES:
         raise DataError(source, "too many images to be used")
     training, validation, test = (_checked(source, *pair) for pair in pairs)
@@ -137,7 +148,7 @@ def _checked(source: Path, images: Array, labels: Array) -> Pair:
     # Written so that a NaN fails it too.
     if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(source, "pixels that are not numbers from 0 to 1; check the data")
-    return images.astype(np.float32, copy=False), labels.astype(np.int64, copy=False)
+    return images.astype(np.float32, order="C"), labels.astype(np.int64)
 
 
 def _read_folder(folder: Path) -> tuple[Pair, Pair, Pair]:
@@ -150,7 +161,9 @@ def _read_folder(folder: Path) -> tuple[Pair, Pair, Pair]:
 def _read_pair(folder: Path, prefix: str) -> Pair:
     """Return the images, uint8 (n, 784), and labels, uint8 (n,), of two IDX files."""
     images = _read_idx(folder, f"{prefix}-images-idx3-ubyte", (28, 28))
-    labels = _read_idx(folder, f"{prefix}-labels-idx1-ubyte", ())
+    labels = _read_idx(folder, name := f"{prefix}-labels-idx1-ubyte", ())
+    if labels.max(initial=0) > 9:
+        raise DataError(folder / name, f"a label {labels.max()}, where all are digits 0 to 9")
     if len(images) != len(labels):
         raise DataError(
             folder,
@@ -202,16 +215,15 @@ def _read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Array:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """Open a file, unpacked if it is named `.gz`; any failure becomes a DataError."""
+    """Open a file, unpacked if it is gzip'ed; what is no gzip data becomes a DataError."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+        with path.open("rb") as raw:
+            is_packed = path.suffix == ".gz" or raw.peek(2)[:2] == b"\x1f\x8b"
+            yield gzip.GzipFile(fileobj=raw) if is_packed else raw
     except EOFError:
         raise DataError(path, "truncated within its gzip data; copy it again") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(path, f"damaged, or not gzip: {error}; copy it again") from None
-    except OSError as error:
-        raise DataError(path, f"{error.strerror}; {EXPECTED}") from None
 
 
 def _read_pickle(path: Path) -> list[Pair]:
@@ -221,11 +233,16 @@ def _read_pickle(path: Path) -> list[Pair]:
             # Python 2 had no bytes: what it pickled as str is kept as bytes.
             unpickler = _ArrayUnpickler(_Bounded(file), encoding="bytes")
             (a, b), (c, d), (e, f) = unpickler.load()
-            pairs = [(_array(x), _array(y)) for x, y in ((a, b), (c, d), (e, f))]
+            arrays: list[Array] = []
+            for pickled in (a, b, c, d, e, f):
+                arrays.append(_array(pickled))
+                # Six arrays may be of the same bytes, and each of a copy.
+                if sum(array.nbytes for array in arrays) > MAX_BYTES:
+                    raise pickle.UnpicklingError("it is too long")
         except EOFError:
             problem = "truncated, or not a pickle: it ends too early; copy it again"
             raise DataError(path, problem) from None
-        except (OSError, zlib.error):  # damage that _opened describes
+        except (OSError, zlib.error):  # which _opened and load_data describe
             raise
         except Exception as error:  # A bad pickle raises nearly anything, says pickle.
             problem = "not a pickle of three pairs of number arrays"
@@ -234,7 +251,7 @@ def _read_pickle(path: Path) -> list[Pair]:
             raise DataError(path, f"{problem}; {EXPECTED}") from None
         if file.read(1):
             raise DataError(path, "more bytes behind the end of its pickle; copy it again")
-    return pairs
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 class _Call:
@@ -250,8 +267,15 @@ class _Call:
         self.state = state
 
 
-def _skip_frame_size(unpickler: Any) -> None:
-    unpickler.read(8)
+def _load_frame(unpickler: Any) -> None:
+    unpickler.read(8)  # Frames only save reads, and _Bounded has to see every step.
+
+
+def _load_reduce(unpickler: Any) -> None:
+    # A call spreads its arguments: bytes would take eight times their memory.
+    if not isinstance(unpickler.stack[-1], tuple):
+        raise pickle.UnpicklingError("it has arguments that are no tuple")
+    unpickler.load_reduce()
 
 
 class _ArrayUnpickler(pickle._Unpickler):
@@ -261,11 +285,13 @@ class _ArrayUnpickler(pickle._Unpickler):
     one written in Python: the one in C allocates whatever memo index is claimed.
     """
 
+    # Of an opcode that is not in here, the base class says KeyError.
     dispatch: ClassVar = {
-        opcode: load for opcode, load in pickle._Unpickler.dispatch.items() if opcode not in HASHING
+        opcode: pickle._Unpickler.dispatch[opcode]
+        for opcode in (getattr(pickle, name)[0] for name in ARRAY_OPCODES.split())
     } | {
-        # Frames only save reads, and _Bounded has to see every step.
-        pickle.FRAME[0]: _skip_frame_size,
+        pickle.FRAME[0]: _load_frame,
+        pickle.REDUCE[0]: _load_reduce,
         # The original fills a bytearray of the length that is claimed with zeros.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
     }
@@ -311,8 +337,8 @@ def _array(pickled: _Call) -> Array:
         text.decode() if isinstance(text, bytes) else text
         for text in (dtype.arguments[0], dtype.state[1])
     )
-    if not re.fullmatch(NUMBER_CODE, code):
-        raise pickle.UnpicklingError(f"an array of type {code:.20}")
+    if not re.fullmatch(ARRAY_TYPE, byte_order + code):
+        raise pickle.UnpicklingError(f"an array of type {byte_order + code:.20}")
     if isinstance(data, _Call):  # bytes of Python 3 as protocols 0 to 2 write them
         data = data.arguments[0].encode("latin-1")
     array: Array = np.frombuffer(data, np.dtype(byte_order + code))
