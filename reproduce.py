@@ -24,6 +24,7 @@ import importlib.util
 import itertools
 import math
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -52,7 +53,7 @@ import mnist_loader
 __version__ = "1.0"
 
 Array = npt.NDArray[Any]
-Summand = TypeVar("Summand", "Gradient", npt.NDArray[Any])
+Summand = TypeVar("Summand", "Gradient", Array)
 
 
 # The sigmoid, its derivative as the question has it and as it should be, the cost
@@ -235,10 +236,18 @@ class DivergenceError(ArithmeticError):
     """A run's numbers grow without bound. The arguments are its index, the epoch, what."""
 
 
-try:
-    THREADS = len(os.sched_getaffinity(0))
-except AttributeError:  # only Linux tells which cores this process may use
-    THREADS = os.cpu_count() or 1
+def thread_count() -> int:
+    """Return how many threads keep the cores busy, with those that BLAS starts in each."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells which cores this process may use
+        cores = os.cpu_count() or 1
+    names = r"(OPENBLAS|MKL|OMP)_NUM_THREADS|VECLIB_MAXIMUM_THREADS"
+    counts = [count for name, count in os.environ.items() if re.fullmatch(names, name)]
+    return max(1, cores // max([1, *(int(count) for count in counts if count.isdecimal())]))
+
+
+THREADS = thread_count()
 
 
 class Chunk(NamedTuple):
@@ -264,7 +273,7 @@ def chunked(images: Array, labels: Array, hidden: int) -> list[Chunk]:
     """
     # 1000 images stay in the cache for both products with them: 500 or 4000 take a fifth
     # longer. A hidden layer wider than the images gets smaller chunks, for the memory.
-    m = max(1, 1000 * 784 // max(784, hidden))
+    m = max(100, 1000 * 784 // max(784, hidden))
     square = images.reshape(-1, 28, 28)
     columns = square.any(axis=1)
     left, right = columns.argmax(axis=1), np.fliplr(columns).argmax(axis=1)
@@ -303,7 +312,7 @@ def sum_over(
         ahead: deque[Future[list[Summand]]] = deque()
         for chunk in chunks:
             ahead.append(pool.submit(of_chunk, chunk))
-            if len(ahead) > 2 * threads:
+            if len(ahead) > threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -386,8 +395,8 @@ def baseline(training_labels: Array, test_labels: Array) -> Epoch:
     cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants have a lower one.
     """
     p = np.bincount(training_labels, minlength=10) / len(training_labels)
-    uncertain = p[(p > 0) & (p < 1)]
-    cost = -np.sum(uncertain * np.log(uncertain) + (1 - uncertain) * np.log(1 - uncertain))
+    p_log_p = [q * np.log(q) for q in (p[p > 0], 1 - p[p < 1])]
+    cost = 0.0 - sum(map(np.sum, p_log_p))
     predicted = [0] * 10
     predicted[p.argmax()] = len(test_labels)
     return Epoch(float(cost), int(np.sum(test_labels == p.argmax())), predicted)
@@ -401,8 +410,9 @@ UNVARYING = 0.01  # Activations that vary less between images hardly tell them a
 VANISHING = 0.001  # A gradient of w2 this small beside that of w3 hardly moves w2.
 TOLERANCE = 0.001  # A right gradient has no larger relative error.
 ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
-STUCK = 0.01  # A run this close to the baseline, in cost and accuracy, has learned nothing.
-LEARNED = 0.1  # A run this far above its accuracy has learned something.
+STUCK = 0.001  # A run has learned nothing if its cost is this close to the baseline, or above,
+STUCK_ACCURACY = 0.01  # and its accuracy no farther above that of the baseline.
+LEARNED = 0.1  # A run whose accuracy is this far above has learned something.
 
 
 class Examination(NamedTuple):
@@ -533,7 +543,7 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
         faults += [saturated, unvarying, vanishing]
         yield (
             f"The hidden layer {'starts' if saturated else 'does not start'} saturated: "
-            f"{percent(start.saturated)} of its activations are (limit {SATURATED:.0%})."
+            f"{percent(start.saturated)} of its activations are (limit {percent(SATURATED)})."
         )
         if unvarying:
             yield (
@@ -548,15 +558,15 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
     gain = end.epoch.accuracy - baseline.accuracy
     if gain >= LEARNED:
         verdict = "It learns, in spite of this" if any(faults) else "It learns"
-    elif gain <= STUCK and abs(end.epoch.cost - baseline.cost) <= STUCK * baseline.cost:
+    elif gain <= STUCK_ACCURACY and end.epoch.cost >= (1 - STUCK) * baseline.cost:
         verdict = "It ends stuck at the baseline"
     else:
-        verdict = "It has learned little"
+        verdict = "It has learned little so far"
     yield (
-        f"{verdict}: cost {decimal(end.epoch.cost)} and {percent(end.epoch.accuracy)} correct, "
-        f"where the baseline has {decimal(baseline.cost)} and {percent(baseline.accuracy)} "
-        f"(stuck: a cost within {STUCK:.0%} and at most {100 * STUCK:.0f} point above; "
-        f"learning: at least {100 * LEARNED:.0f} points above)."
+        f"{verdict}: after the last step, it has cost {decimal(end.epoch.cost)} and "
+        f"{percent(end.epoch.accuracy)} correct, the baseline {decimal(baseline.cost)} and "
+        f"{percent(baseline.accuracy)} (stuck: a cost at most {percent(STUCK)} below, and at "
+        f"most {percent(STUCK_ACCURACY)} more correct; learning: {percent(LEARNED)} more correct)."
     )
     if not any(faults):
         yield (
@@ -611,7 +621,9 @@ def option(name: str, value: object) -> str:
     if name == "prime":
         return f"--{value}-prime" if value else ""
     words = "--" + name.replace("_", "-")
-    return words if value is True else f"{words} {shlex.quote(typed(value))}"
+    text = typed(value)
+    is_plain = text.isascii() and text.isprintable()
+    return words if value is True else f"{words} {shlex.quote(text) if is_plain else ascii(text)}"
 
 
 def typed(value: object) -> str:
@@ -620,7 +632,7 @@ def typed(value: object) -> str:
 
 
 def decimal(cost: float) -> str:
-    return f"{cost:.6f}" if cost < 1e9 else f"{cost:.4e}"
+    return f"{cost:.6f}" if cost < 1000 else f"{cost:.4e}"  # at most 10 characters
 
 
 def percent(share: float) -> str:
@@ -777,7 +789,7 @@ def diagnosis_lines(
     markdown: bool,
 ) -> Iterator[str]:
     """Yield, for each run, its figures before and after the training and a reading."""
-    for label, start, end in zip(experiment.labels(markdown), starts, ends, strict=False):
+    for label, start, end in zip(experiment.labels(markdown), starts, ends, strict=True):
         yield from ["", f"Diagnosis{label and ' of ' + label}, before -> after the training"]
         yield from [""] if markdown else []
         after = figures(end)
@@ -1011,20 +1023,9 @@ def main(
     }
     runs, compared, options = plan(settings, epochs, given)
     try:
-        training, validation, test = mnist_loader.load_data(data)
-        name = "MNIST images"
-        if data and not mnist_loader.is_mnist((training, validation, test)):
-            name = f"images of {str(data)!a}, not the standard MNIST"
-        del validation  # for the memory: it is of no use here
-        experiment = Experiment(
-            runs,
-            compared,
-            options,
-            epochs,
-            every,
-            f"{len(training[1]):,} {name}",
-            baseline(training[1], test[1]),
-        )
+        images, training, test = load(data)
+        frequencies = baseline(training[1], test[1])
+        experiment = Experiment(runs, compared, options, epochs, every, images, frequencies)
         networks = [initial_network(run) for run in runs]
         chunks = chunked(*training, hidden), chunked(*test, hidden)
         starts = examine(networks, training, *chunks) if diagnose else []
@@ -1039,9 +1040,10 @@ def main(
             if has_bar:
                 click.echo("\r\033[K", nl=False, err=True)  # A row takes the bar's line.
             click.echo(line)
-        ends = examine(networks, training, *chunks) if diagnose else []
-        for line in diagnosis_lines(experiment, starts, ends, format == "markdown"):
-            click.echo(line)
+        if diagnose:
+            ends = examine(networks, training, *chunks)
+            for line in diagnosis_lines(experiment, starts, ends, format == "markdown"):
+                click.echo(line)
         if plot:
             try:
                 draw(experiment, list(history), plot)
@@ -1057,6 +1059,15 @@ def main(
         raise click.ClickException(f"{where}: {what}; {advice}") from None
     except MemoryError:
         raise click.ClickException("not enough memory; try a smaller --hidden.") from None
+
+
+def load(data: Path | None) -> tuple[str, mnist_loader.Pair, mnist_loader.Pair]:
+    """Return how many images of what there are, the training and the test data."""
+    training, validation, test = mnist_loader.load_data(data)
+    name = "MNIST images"
+    if data and not mnist_loader.is_mnist((training, validation, test)):
+        name = f"images of {str(data)!a}, not the standard MNIST"
+    return f"{len(training[1]):,} {name}", training, test
 
 
 def plan(

@@ -75,7 +75,7 @@ def limit(hidden: int, dtype: str) -> Epoch:
     return epoch
 
 
-def columns(dtype: str) -> tuple[Any, Any, Any, Any]:
+def data_as(dtype: str) -> tuple[Any, Any, Any, Any]:
     """Return (x, y, test x, test labels), images as rows and y one-hot."""
     import mnist_loader
 
@@ -99,7 +99,7 @@ def parameters(hidden: int, dtype: str) -> tuple[list[Any], list[Any]]:
 
 def loop(hidden: int, dtype: str) -> Epoch:
     """The question's way: image by image. A part is measured, and scaled up."""
-    x, y, test_x, _ = columns(dtype)
+    x, y, test_x, _ = data_as(dtype)
     weights, biases = parameters(hidden, dtype)
 
     def forward(image: Any) -> list[Any]:
@@ -129,9 +129,9 @@ def loop(hidden: int, dtype: str) -> Epoch:
     return epoch
 
 
-def numpy(hidden: int, dtype: str) -> Epoch:
+def whole_batch(hidden: int, dtype: str) -> Epoch:
     """Plain numpy on all images at once, BLAS with its own threads."""
-    x, y, test_x, test_labels = columns(dtype)
+    x, y, test_x, test_labels = data_as(dtype)
     weights, biases = parameters(hidden, dtype)
 
     def forward(images: Any) -> list[Any]:
@@ -158,7 +158,7 @@ def numpy(hidden: int, dtype: str) -> Epoch:
 def torch(hidden: int, dtype: str) -> Epoch:
     import torch as t
 
-    x, y, test_x, test_labels = (t.from_numpy(array) for array in columns(dtype))
+    x, y, test_x, test_labels = (t.from_numpy(array) for array in data_as(dtype))
     layers = []
     for w, b in zip(*parameters(hidden, dtype), strict=True):
         layer = t.nn.Linear(*w.shape[::-1], dtype=x.dtype)
@@ -185,7 +185,7 @@ def jax(hidden: int, dtype: str) -> Epoch:
     import jax as j
 
     j.config.update("jax_enable_x64", True)
-    x, y, test_x, test_labels = (j.numpy.asarray(array) for array in columns(dtype))
+    x, y, test_x, test_labels = (j.numpy.asarray(array) for array in data_as(dtype))
     state = [
         (j.numpy.asarray(w.T), j.numpy.asarray(b.T))
         for w, b in zip(*parameters(hidden, dtype), strict=True)
@@ -220,7 +220,7 @@ COMPETITORS: dict[str, Callable[..., Epoch]] = {
     "this program": ours,
     "processor limit": limit,
     "loop over images": loop,
-    "numpy, whole batch": numpy,
+    "numpy, whole batch": whole_batch,
     "PyTorch": torch,
     "JAX": jax,
 }
@@ -349,7 +349,10 @@ def main(rounds: int, worker: str | None, hidden: int, dtype: str, runs: int) ->
         for n in (10, 30, 100, 300)
     ]
     take_turns("this program, float64, one epoch", neurons, rounds)
-    together = [Worker(f"{n} runs together", "this program", ["--runs", str(n)]) for n in (1, 2, 4)]
+    together = [
+        Worker(label, "this program", ["--runs", runs])
+        for label, runs in (("one run", "1"), ("2 runs together", "2"), ("4 runs together", "4"))
+    ]
     take_turns("784-30-10, float64, one epoch of all", together, rounds)
     whole_processes([name for name in installed if name in ("this program", *LIBRARIES)], rounds)
 

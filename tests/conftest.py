@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import reproduce  # before anything imports numpy: it sets the number of BLAS's threads
+
+# isort: split
 import pytest
 from click.testing import CliRunner, Result
 
 import mnist_loader
-import reproduce
 
 SMALL = Path(__file__).parent / "fixtures" / "nielsen_protocol2.pkl.gz"
 
