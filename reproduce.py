@@ -34,7 +34,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TextIO, TypeVar
 
 # The threads are ours, over chunks of images; those that BLAS would start in each of them
 # make an epoch take twice as long. BLAS reads their number when numpy is imported. What the
@@ -410,9 +410,8 @@ UNVARYING = 0.01  # Activations that vary less between images hardly tell them a
 VANISHING = 0.001  # A gradient of w2 this small beside that of w3 hardly moves w2.
 TOLERANCE = 0.001  # A right gradient has no larger relative error.
 ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
-STUCK = 0.001  # A run has learned nothing if its cost is this close to the baseline, or above,
-STUCK_ACCURACY = 0.01  # and its accuracy no farther above that of the baseline.
-LEARNED = 0.1  # A run whose accuracy is this far above has learned something.
+STUCK = 0.001  # A run whose cost is this close to the baseline has learned nothing else.
+LEARNED = 0.1  # A run whose accuracy is this far above the baseline has learned something.
 
 
 class Examination(NamedTuple):
@@ -506,7 +505,7 @@ def examine(
 
 
 def size_of(error: float) -> str:
-    return f"{error:.1e}" if error > ROUNDING else f"below {ROUNDING}"
+    return f"{error:.2g}" if error > ROUNDING else f"below {ROUNDING}"
 
 
 def figures(examination: Examination) -> dict[str, str]:
@@ -515,10 +514,10 @@ def figures(examination: Examination) -> dict[str, str]:
     shown = {}
     if saturated is not None:
         shown[f"hidden activations within {SATURATION} of 0 or 1"] = percent(saturated)
-        shown["their standard deviation between images, on average"] = f"{variation:.1e}"
+        shown["their standard deviation between images, on average"] = f"{variation:.2g}"
     for layer, name in enumerate(["w2", "w3"] if len(true) > 1 else ["w"]):
-        shown[f"norm of the gradient of {name}, as computed"] = f"{computed[layer]:.2e}"
-        shown[f"norm of the gradient of {name}, as it truly is"] = f"{true[layer]:.2e}"
+        shown[f"norm of the gradient of {name}, as computed"] = f"{computed[layer]:.3g}"
+        shown[f"norm of the gradient of {name}, as it truly is"] = f"{true[layer]:.3g}"
     agrees = "right" if error <= TOLERANCE else "wrong"
     shown["largest relative error of backprop"] = f"{size_of(error)} ({agrees})"
     shown["test images classified as 0 to 9"] = " ".join(map(str, epoch.predicted))
@@ -532,41 +531,45 @@ def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[s
     faults = [wrong]
     yield (
         f"The gradient is {'wrong' if wrong else 'right'}: against central differences of the "
-        f"cost, backprop's largest relative error is {size_of(error)} (limit {TOLERANCE})."
+        f"cost, backprop's largest relative error is {size_of(error)} (limit: {TOLERANCE})."
     )
     if start.saturated is None or start.variation is None:
         yield "There is no hidden layer that could be saturated."
     else:
         saturated = start.saturated >= SATURATED
-        unvarying = start.variation < UNVARYING
+        unvarying = start.variation <= UNVARYING
         vanishing = start.true[0] <= VANISHING * start.true[-1]
         faults += [saturated, unvarying, vanishing]
         yield (
             f"The hidden layer {'starts' if saturated else 'does not start'} saturated: "
-            f"{percent(start.saturated)} of its activations are (limit {percent(SATURATED)})."
+            f"{percent(start.saturated)} of its activations are (limit: {percent(SATURATED)})."
         )
         if unvarying:
             yield (
                 "At the start its activations are nearly the same for all images: they vary by "
-                f"{start.variation:.1e} (limit {UNVARYING})."
+                f"{start.variation:.2g} (limit: {UNVARYING})."
             )
         if vanishing:
             yield (
-                "At the start the true gradient of w2 is next to nothing beside that of w3 "
-                f"(limit {VANISHING}): with the right derivative w2 would hardly move."
+                f"At the start the true gradient of w2 is next to nothing, {start.true[0]:.3g} "
+                f"beside {start.true[-1]:.3g} for w3 (limit: {VANISHING} of it): with the right "
+                "derivative w2 would hardly move."
             )
     gain = end.epoch.accuracy - baseline.accuracy
+    margin = STUCK * baseline.cost
     if gain >= LEARNED:
         verdict = "It learns, in spite of this" if any(faults) else "It learns"
-    elif gain <= STUCK_ACCURACY and end.epoch.cost >= (1 - STUCK) * baseline.cost:
+    elif abs(end.epoch.cost - baseline.cost) <= margin:
         verdict = "It ends stuck at the baseline"
+    elif end.epoch.cost > baseline.cost:
+        verdict = "It ends above the baseline, worse than ignoring the image"
     else:
         verdict = "It has learned little so far"
     yield (
         f"{verdict}: after the last step, it has cost {decimal(end.epoch.cost)} and "
         f"{percent(end.epoch.accuracy)} correct, the baseline {decimal(baseline.cost)} and "
-        f"{percent(baseline.accuracy)} (stuck: a cost at most {percent(STUCK)} below, and at "
-        f"most {percent(STUCK_ACCURACY)} more correct; learning: {percent(LEARNED)} more correct)."
+        f"{percent(baseline.accuracy)} (stuck: a cost within {percent(STUCK)}; learning: "
+        f"at least {percent(LEARNED)} more correct)."
     )
     if not any(faults):
         yield (
@@ -806,15 +809,17 @@ def draw(experiment: Experiment, epochs: Sequence[list[Epoch]], file: Path) -> N
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 7.5), layout="constrained")
+    runs = len(experiment.runs)
+    figure = Figure(figsize=(7, 7.5 + 0.3 * runs), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     # From dark blue to light green, solid to dotted: seen without red and green, too.
-    colours = colormaps["viridis"](np.linspace(0, 0.8, len(experiment.runs)))
+    colours = colormaps["viridis"](np.linspace(0, 0.8, runs))
     styles = itertools.cycle(["-", "--", "-.", ":"])
     for run, (label, colour, style) in enumerate(
         zip(experiment.labels(), colours, styles, strict=False)
     ):
         look = {"label": label, "color": colour, "linestyle": style, "linewidth": 2.5}
+        look["marker"] = "o" if len(epochs) == 1 else ""
         above.plot([results[run].cost for results in epochs], **look)
         below.plot([100 * results[run].accuracy for results in epochs], **look)
     grey = {"label": "class frequencies, image ignored", "color": "0.5", "zorder": 0}
@@ -828,7 +833,7 @@ def draw(experiment: Experiment, epochs: Sequence[list[Epoch]], file: Path) -> N
     for axes in above, below:
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=12)
-    above.legend(fontsize=11)
+    figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", fontsize=12)
     common = [
         word.replace(" ", "\N{NO-BREAK SPACE}")
         for name, words in experiment.options.items()
@@ -864,7 +869,7 @@ def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> P
     if file and file.suffix.lower() not in PICTURES:
         raise click.BadParameter(f"{str(file)!a} does not end in {' or '.join(PICTURES)}.")
     if file and not os.access(file.parent, os.W_OK):
-        raise click.BadParameter(f"{str(file.parent)!a} is no folder that can be written to.")
+        raise click.BadParameter(f"{str(file.parent)!a} is not a folder that can be written to.")
     if file and importlib.util.find_spec("matplotlib") is None:
         raise click.BadParameter("it needs matplotlib: python -m pip install matplotlib")
     return file
@@ -904,7 +909,7 @@ Examples:
       the two networks of the question
   python reproduce.py --hidden 30 --buggy-prime --fixed-prime --init rand --init fan-in
       one suspect replaced, the other, and both, side by side
-  python reproduce.py --hidden 30 --diagnose --every 10
+  python reproduce.py --hidden 30 --buggy-prime --diagnose --every 10
       what is wrong inside
   python reproduce.py --hidden 30 --init fan-in --eta 0.5 --eta 3 --seed 0 --seed 1
       --seed 2 --format markdown
@@ -977,7 +982,7 @@ Examples:
     type=click.IntRange(min=1),
     default=1,
     metavar="N",
-    help="Show each N-th epoch, the first and the last. CSV has them all.",
+    help="Show every N-th epoch, the first and the last. CSV has them all.",
 )
 @click.option(
     "--diagnose",
@@ -1006,8 +1011,8 @@ def main(
 ) -> None:
     """Train the networks of Cross Validated question 374415 on MNIST.
 
-    Options marked * may be given several times. All combinations are run, and compared: up
-    to four of them epoch by epoch, of more the outcome.
+    Options marked * may be given several times. All combinations are run: up to four are
+    shown side by side, epoch by epoch; of more, only how they start and end.
     """
     hidden = settings["hidden"]
     if "buggy" in settings["prime"] and not hidden:
@@ -1032,8 +1037,8 @@ def main(
         results = train(networks, [run.eta for run in runs], *chunks, epochs)
         results, history = itertools.tee(results) if plot else (results, iter(()))
         # Only for somebody who sees it and sees no row at the end of each epoch.
-        rows_tell = sys.stdout.isatty() and every == 1 and len(runs) <= MOST_ABREAST
-        has_bar = sys.stderr.isatty() and not rows_tell
+        rows_tell = is_terminal(sys.stdout) and every == 1 and len(runs) <= MOST_ABREAST
+        has_bar = is_terminal(sys.stderr) and not rows_tell
         if has_bar:
             results = with_progress_bar(results, epochs)
         for line in FORMATS[format](experiment, results):
@@ -1097,6 +1102,10 @@ def plan(
         for name, of_name in {**spelled_out, **others}.items()
     }
     return runs, compared, options
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()  # It is None if the shell has closed it.
 
 
 def with_progress_bar(epochs: Iterable[list[Epoch]], length: int) -> Iterator[list[Epoch]]:

@@ -270,7 +270,7 @@ def test_diagnosis_of_a_healthy_network(run: Run) -> None:
     reading = reading_of(run("--hidden", 30, "--init", "fan-in", "--diagnose", "--every", 30))
     # What rounding makes of the error depends on the machine, and is not shown.
     assert "The gradient is right" in reading
-    assert "relative error is below 1e-05 (limit 0.001)" in reading
+    assert "relative error is below 1e-05 (limit: 0.001)" in reading
     assert "does not start saturated" in reading
     assert "It learns:" in reading
     assert reading.endswith("Nothing wrong was found in the gradient or the hidden layer.")
@@ -283,6 +283,13 @@ def test_diagnosis_of_what_it_cannot_explain(run: Run) -> None:
     assert reading.endswith(
         "Why, these figures do not tell: gradient and hidden layer show no fault."
     )
+
+
+def test_diagnosis_tells_stuck_from_slow_and_from_worse(run: Run) -> None:
+    slow = run("--hidden", 30, "--init-scale", 0.02, "--diagnose", "--every", 30)
+    assert "It has learned little so far: " in reading_of(slow)
+    worse = run("--hidden", 30, "--eta", 3, "--epochs", 9, "--diagnose")
+    assert "It ends above the baseline" in reading_of(worse)
 
 
 def test_diagnosis_without_a_hidden_layer(run: Run) -> None:

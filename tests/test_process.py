@@ -98,6 +98,14 @@ def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
     assert process.stderr == "Error: cannot write the output: No space left on device.\n"
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_output_is_no_error(closed: str) -> None:
+    command = f'"{SCRIPT[0]}" "{SCRIPT[1]}" {" ".join(SMALL)} --epochs 2 {closed}'
+    process = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert process.stderr == ""
+    assert ("baseline" in process.stdout) is (closed == "2>&-")
+
+
 def test_the_text_depends_on_nothing_around_it(tmp_path: Path) -> None:
     arguments = ["--hidden", "30", "--buggy-prime", "--epochs", "3", "--diagnose"]
     expected = run(*arguments)
