@@ -34,7 +34,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TextIO, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 # The threads are ours, over chunks of images; those that BLAS would start in each of them
 # make an epoch take twice as long. BLAS reads their number when numpy is imported. What the
@@ -332,11 +332,11 @@ def gradient(
     """Return the cost and gradient of each network, summed over all images."""
 
     def of_chunk(network: Network, chunk: Chunk) -> Gradient:
-        gradient = network.seeing(chunk.lit).backprop(chunk.x, chunk.y)
+        part = network.seeing(chunk.lit).backprop(chunk.x, chunk.y)
         nabla = np.zeros_like(network.weights[0])
-        nabla[:, chunk.lit] = gradient.nabla_w[0]
-        gradient.nabla_w[0] = nabla
-        return gradient
+        nabla[:, chunk.lit] = part.nabla_w[0]
+        part.nabla_w[0] = nabla
+        return part
 
     return sum_over(chunks, of_chunk, networks, threads)
 
@@ -383,8 +383,8 @@ def train(
                 raise DivergenceError(run, epoch, f"a weight or bias is not within {limit:.0e}")
         counts = classify(networks, test, threads)
         yield [
-            Epoch(gradient.cost / n, correct, predicted)
-            for gradient, (correct, *predicted) in zip(gradients, counts, strict=True)
+            Epoch(total.cost / n, correct, predicted)
+            for total, (correct, *predicted) in zip(gradients, counts, strict=True)
         ]
 
 
@@ -410,7 +410,7 @@ UNVARYING = 0.01  # Activations that vary less between images hardly tell them a
 VANISHING = 0.001  # A gradient of w2 this small beside that of w3 hardly moves w2.
 TOLERANCE = 0.001  # A right gradient has no larger relative error.
 ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
-STUCK = 0.001  # A run whose cost is this close to the baseline has learned nothing else.
+STUCK = 0.001  # A run whose cost is this close to that of the baseline has learned no more.
 LEARNED = 0.1  # A run whose accuracy is this far above the baseline has learned something.
 
 
@@ -1037,8 +1037,8 @@ def main(
         results = train(networks, [run.eta for run in runs], *chunks, epochs)
         results, history = itertools.tee(results) if plot else (results, iter(()))
         # Only for somebody who sees it and sees no row at the end of each epoch.
-        rows_tell = is_terminal(sys.stdout) and every == 1 and len(runs) <= MOST_ABREAST
-        has_bar = is_terminal(sys.stderr) and not rows_tell
+        rows_tell = sys.stdout.isatty() and every == 1 and len(runs) <= MOST_ABREAST
+        has_bar = sys.stderr.isatty() and not rows_tell
         if has_bar:
             results = with_progress_bar(results, epochs)
         for line in FORMATS[format](experiment, results):
@@ -1104,19 +1104,18 @@ def plan(
     return runs, compared, options
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()  # It is None if the shell has closed it.
-
-
 def with_progress_bar(epochs: Iterable[list[Epoch]], length: int) -> Iterator[list[Epoch]]:
     with click.progressbar(epochs, length=length, show_pos=True, file=sys.stderr) as bar:
         yield from bar
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except OSError as error:  # of standard output: a full disk, say
-        # What is still in its buffer would only fail again, at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(f"Error: cannot write the output: {error.strerror}.")
+    with Path(os.devnull).open("w") as nowhere:
+        # They are None if the shell has closed them.
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+        try:
+            main()
+        except OSError as error:  # of standard output: a full disk, say
+            # What is still in its buffer would only fail again, at exit.
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            sys.exit(f"Error: cannot write the output: {error.strerror}.")
