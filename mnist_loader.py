@@ -313,6 +313,8 @@ class _Bounded:
         self.reads_left = 10_000  # At least one for each step of the pickle.
 
     def read(self, size: int) -> bytes:
+        if size > MAX_BYTES // 2:  # No array of MNIST, float64 even, is as long.
+            raise pickle.UnpicklingError("it is too long")
         return self._counted(self.file.read(min(size, self.bytes_left)))
 
     def readline(self) -> bytes:

@@ -254,7 +254,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "text": (
         as_pickle(b"These are not the images you are looking for."),
-        "truncated, or not a pickle",
+        "not a pickle",
     ),
     "empty pickle": (as_pickle(b""), "truncated"),
     "truncated pickle": (as_pickle(pickle.dumps(pairs(full(0), [0]))[:-9]), "mnist.pkl"),
