@@ -148,6 +148,7 @@ def _checked(source: Path, images: Array, labels: Array) -> Pair:
     # Written so that a NaN fails it too.
     if not (images.min() >= 0 and images.max() <= 1):
         raise DataError(source, "pixels that are not numbers from 0 to 1; check the data")
+    # Copies, as arrays on the bytes of a pickle are read-only.
     return images.astype(np.float32, order="C"), labels.astype(np.int64)
 
 

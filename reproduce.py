@@ -243,7 +243,8 @@ def thread_count() -> int:
         cores = os.cpu_count() or 1
     names = r"(OPENBLAS|MKL|OMP)_NUM_THREADS|VECLIB_MAXIMUM_THREADS"
     counts = [count for name, count in os.environ.items() if re.fullmatch(names, name)]
-    return max(1, cores // max([1, *(int(count) for count in counts if count.isdecimal())]))
+    of_blas = max([1, *(int(count) for count in counts if count.isdecimal())])
+    return max(1, cores // of_blas)
 
 
 THREADS = thread_count()
@@ -510,17 +511,17 @@ def size_of(error: float) -> str:
 def figures(examination: Examination) -> dict[str, str]:
     """Return what is shown of an examination, each figure by what it is of."""
     saturated, variation, computed, true, error, epoch = examination
-    shown = {}
+    texts = {}
     if saturated is not None:
-        shown[f"hidden activations within {SATURATION} of 0 or 1"] = percent(saturated)
-        shown["their standard deviation between images, on average"] = f"{variation:.2g}"
+        texts[f"hidden activations within {SATURATION} of 0 or 1"] = percent(saturated)
+        texts["their standard deviation between images, on average"] = f"{variation:.2g}"
     for layer, name in enumerate(["w2", "w3"] if len(true) > 1 else ["w"]):
-        shown[f"norm of the gradient of {name}, as computed"] = f"{computed[layer]:.3g}"
-        shown[f"norm of the gradient of {name}, as it truly is"] = f"{true[layer]:.3g}"
+        texts[f"norm of the gradient of {name}, as computed"] = f"{computed[layer]:.3g}"
+        texts[f"norm of the gradient of {name}, as it truly is"] = f"{true[layer]:.3g}"
     agrees = "right" if error <= TOLERANCE else "wrong"
-    shown["largest relative error of backprop"] = f"{size_of(error)} ({agrees})"
-    shown["test images classified as 0 to 9"] = " ".join(map(str, epoch.predicted))
-    return shown
+    texts["largest relative error of backprop"] = f"{size_of(error)} ({agrees})"
+    texts["test images classified as 0 to 9"] = " ".join(map(str, epoch.predicted))
+    return texts
 
 
 def reading(start: Examination, end: Examination, baseline: Epoch) -> Iterator[str]:
@@ -888,10 +889,10 @@ class GroupedOptions(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: list[tuple[str, list[tuple[str, str]]]] = []
-        for option in self.get_params(ctx):
-            if option.name in self.headings:
-                groups.append((self.headings[option.name], []))
-            groups[-1][1].append(option.get_help_record(ctx) or ("", ""))
+        for param in self.get_params(ctx):
+            if param.name in self.headings:
+                groups.append((self.headings[param.name], []))
+            groups[-1][1].append(param.get_help_record(ctx) or ("", ""))
         for heading, records in groups:
             with formatter.section(heading):
                 formatter.write_dl(records)

@@ -254,7 +254,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "text": (
         as_pickle(b"These are not the images you are looking for."),
-        "not a pickle",
+        "not a pickle of three pairs of number arrays, it is too long",
     ),
     "empty pickle": (as_pickle(b""), "truncated"),
     "truncated pickle": (as_pickle(pickle.dumps(pairs(full(0), [0]))[:-9]), "mnist.pkl"),
@@ -268,8 +268,12 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "objects": (as_pickle(pairs(full(0).astype(object), [0])), "not a pickle of three pairs"),
     "complex": (as_pickle(pairs(full(0).astype(complex), np.zeros(2, int))), "type <c16"),
     "records": (
-        as_pickle(pickle.dumps(pairs(full(0), np.zeros(2, int)), 2).replace(b"<", b"f4,<", 1)),
-        "not a pickle",
+        as_pickle(
+            pickle.dumps(pairs(full(0), np.zeros(2, int)), 2).replace(
+                b"X\x01\0\0\0<", b"X\x04\0\0\0f4,<", 1
+            )
+        ),
+        "type f4,<f4",
     ),
     "783 pixels": (as_pickle(pairs(full(0)[:, 1:], np.zeros(2, int))), r"\(2, 783\)"),
     "lengths differ": (as_pickle(pairs(full(0), np.zeros(3, int))), r"labels of shape \(3,\)"),
@@ -428,6 +432,19 @@ def test_small_pickles_of_many_images_are_refused(
     assert len(load_data(path)[2][0]) == 12
     monkeypatch.setattr(mnist_loader, "MAX_BYTES", 100_000)
     with pytest.raises(DataError, match="too many images"):
+        load_data(path)
+
+
+def test_one_text_cannot_become_the_bytes_of_many_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of Python 3's bytes the early protocols make a text, to be encoded for each array."""
+    pair = np.zeros((12, 784), np.uint8), LABELS
+    path = tmp_path / "mnist.pkl"
+    path.write_bytes(pickle.dumps((pair, pair, pair), 2))
+    assert len(load_data(path)[2][0]) == 12
+    monkeypatch.setattr(mnist_loader, "MAX_BYTES", 2 * path.stat().st_size)
+    with pytest.raises(DataError, match="it is too long"):
         load_data(path)
 
 
