@@ -54,6 +54,7 @@ import mnist_loader
 __version__ = "2.0"
 
 Array = np.ndarray[Any, Any]
+Result = TypeVar("Result")
 RandomState = np.random.RandomState
 DIGITS, ALL = np.arange(10)[:, np.newaxis], slice(None)
 Gradient = tuple[float, list[Array], list[Array]]  # a cost, its nabla_w and its nabla_b
@@ -284,9 +285,8 @@ class Images:
     def chunks(self) -> list[Chunk]:
         """All images in chunks of like images, without the pixels that are 0 in a chunk.
 
-        There the gradient is 0 too. Sorted by the top, right and left edge of what is drawn,
-        the images of a chunk leave 385 pixels of 784, and a third of the time is saved. (In
-        the order of the file it is 605, and a fifth.)
+        There the gradient is 0 too. Images sorted by the top, right and left edge of what is
+        drawn leave 385 pixels of 784 and save a third of the time (unsorted: 605, a fifth).
         """
         square = self.images.reshape(-1, 28, 28)
         columns = square.any(axis=1)
@@ -330,9 +330,6 @@ def gradient(network: Network, batch: Sequence[Chunk]) -> Gradient:
     return cost, nabla_w, nabla_b
 
 
-Result = TypeVar("Result")
-
-
 def for_each(
     chunks: Sequence[Chunk], network: Network, function: Callable[[Network, Array, Array], Result]
 ) -> Iterator[Result]:
@@ -366,9 +363,8 @@ def for_each(
 
 def thread_count() -> int:
     """Return how many threads keep the cores busy, with those that BLAS starts in each."""
-    # Only Linux tells which cores this process may use.
-    own = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
+    only_linux_tells = hasattr(os, "sched_getaffinity")  # which cores this process may use
+    cores = len(os.sched_getaffinity(0)) if only_linux_tells else os.cpu_count() or 1
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     counts = [os.environ.get(name, "")[:9] for name in names]
     return max(1, cores // max([1, *(int(count) for count in counts if count.isdecimal())]))
@@ -382,7 +378,7 @@ POOL = ThreadPoolExecutor(THREADS, initializer=partial(np.seterr, over="ignore",
 
 EXAMINED = 1000  # So many training images, the first, are looked at for z2 and a2,
 CHECKED = 20  # and so many for the error of the gradient.
-OVER = f"z2 and a2: the first {EXAMINED:,} training images; error: {CHECKED}; the others: all"
+OVER = f"z2, a2: first {EXAMINED:,} training images; error: first {CHECKED}; gradients, cost: all"
 VARIATION, ERROR = "a2, deviation between images", "error of the gradient"
 ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
 
@@ -530,15 +526,8 @@ def report(experiment: Experiment, markdown: bool) -> Iterator[str]:
     runs = experiment.runs
     yield fold(experiment.title, markdown)
     yield f"\n    {experiment.command}\n" if markdown else f"{experiment.command}\n"
-    if len(runs) == 1:
-        yield from one_run(experiment, markdown)
-        yield ""
-    elif len(runs) <= MOST_ABREAST:
-        for run in runs:
-            key = f"- {run.name}: `{run.options}`" if markdown else f"{run.name}: {run.options}"
-            yield fold(key, markdown)
-        yield ""
-        yield from side_by_side(experiment, markdown)
+    if len(runs) <= MOST_ABREAST:
+        yield from (one_run if len(runs) == 1 else side_by_side)(experiment, markdown)
         yield ""
     yield from outcomes(experiment, markdown)
     for run in runs if runs[0].examinations else []:
@@ -581,8 +570,11 @@ def side_by_side(experiment: Experiment, markdown: bool) -> Iterator[str]:
     runs, width = experiment.runs, 9 if len(experiment.runs) == MOST_ABREAST else 10
     columns = [("epoch", "{:>5}")]
     for run in runs:
+        key = f"- {run.name}: `{run.options}`" if markdown else f"{run.name}: {run.options}"
+        yield fold(key, markdown)
         its = f"{run.name} " if markdown else ""
         columns += [(f"{its}cost", f" {{:>{width}}}"), (f"{its}correct", " {:>7}")]
+    yield ""
     if not markdown:
         yield " " * 5 + "".join(f"{run.name:>{width + 9}}" for run in runs)
     rows = (
@@ -664,30 +656,28 @@ def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
     """Yield how a run ended, and the first that applies of what may be the main cause."""
     (before, after), accuracy = run.examinations, run.epochs[-1].accuracy
     costs = [*(epoch.cost for epoch in run.epochs), after["cost"]][-FALLING:]
-    learns = accuracy >= baseline.accuracy + LEARNED
-    ended = "It learns" if learns else "It has learned little"
-    if not learns and costs[-1] > baseline.cost:
-        ended = "It is worse than the baseline"
-    if not learns and math.isclose(costs[-1], baseline.cost, rel_tol=STUCK):
+    if learns := accuracy >= baseline.accuracy + LEARNED:
+        ended = "It learns"
+    elif math.isclose(costs[-1], baseline.cost, rel_tol=STUCK):
         ended = "It is stuck at the baseline"
+    elif costs[-1] > baseline.cost:
+        ended = "It is worse than the baseline"
+    else:
+        ended = "It has learned little"
+    base = f"{decimal(baseline.cost)}, {baseline.accuracy:.2%}"
     yield (
-        f"{ended}: after {run.steps:,} steps the cost is {decimal(costs[-1])} and {accuracy:.2%} of "
-        f"the test images are correct (baseline: {decimal(baseline.cost)}, "
-        f"{baseline.accuracy:.2%})."
+        f"{ended}: after the last of {run.steps:,} steps the cost is {decimal(costs[-1])}, and "
+        f"{accuracy:.2%} of the test images are right (baseline: {base})."
     )
-    when, found = "before", before
-    if before.get(VARIATION, math.inf) > UNVARYING:
-        when, found = "after", after
-    is_constant = found.get(VARIATION, math.inf) <= UNVARYING
+    constant = [e for e in run.examinations if e.get(VARIATION, math.inf) <= UNVARYING]
+    when = "before" if constant[:1] == [before] else "after"
     is_wrong = max(before[ERROR], after[ERROR]) > TOLERANCE
-    if learns and (is_constant or is_wrong):
-        faults = [f"a hidden layer that puts out the same for every image {when} the training"]
-        faults = faults * is_constant + ["a wrong gradient"] * is_wrong
-        yield f"It learns in spite of {' and of '.join(faults)}."
-    elif learns:
-        yield "Nothing wrong was found."
-    elif is_constant:
-        of = {figure: f"{value:.3g}" for figure, value in found.items()}
+    if learns:
+        same = f"a hidden layer that put out the same for every image {when} the training"
+        what = " and of ".join([same] * bool(constant) + ["a wrong gradient"] * is_wrong)
+        yield f"It learns in spite of {what}." if what else "Nothing wrong was found."
+    elif constant:
+        of = {figure: f"{value:.3g}" for figure, value in constant[0].items()}
         yield (
             "Main cause: the hidden layer puts out the same for every image. "
             f"{when.capitalize()} the training z2 is {of['z2, mean']} on average and "
@@ -703,54 +693,45 @@ def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
         yield "Main cause: not in these figures."
 
 
-# The picture
-
-
 def draw(experiment: Experiment, kind: str) -> bytes:
-    """Return a picture, "png", "svg" or "pdf", of the cost and the accuracy of all runs.
-
-    Of runs that were examined it also shows where z2 lies, under the curve of the sigmoid.
-    """
-    os.environ["MPLBACKEND"] = "agg"  # What is set need not be installed, and is not used.
+    """Return a "png", "svg" or "pdf" of all runs: cost, accuracy and, if examined, z2."""
+    os.environ.update(MPLBACKEND="agg", SOURCE_DATE_EPOCH="0")  # the same picture everywhere
     import matplotlib.style
     from matplotlib.figure import Figure
 
     runs, baseline = experiment.runs, experiment.baseline
     panels = 3 if runs[0].examinations and runs[0].settings.hidden else 2
-    look = {"font.size": 12, "axes.grid": True, "grid.alpha": 0.3, "svg.hashsalt": kind}
-    with matplotlib.style.context(["default", look]):
+    look = {"axes.grid": True, "grid.alpha": 0.3, "lines.linewidth": 2.5, "svg.hashsalt": kind}
+    with matplotlib.style.context(["default", look, {"font.size": 12}]):
         figure = Figure((7, 3 * panels + 0.3 * len(runs)), layout="constrained")
         cost, accuracy, *under = figure.subplots(panels)
-        # From dark blue to light green, solid to dotted: seen without red and green, too.
         colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(runs)))
-        styles = itertools.cycle(["-", "--", "-.", ":"])
-        for run, color, style in zip(runs, colors, styles, strict=False):
-            line = {"color": color, "linestyle": style, "linewidth": 2.5}
+        looks = zip(runs, colors, itertools.cycle(["-", "--", "-.", ":"]), strict=False)
+        for run, color, style in looks:  # Both tell the runs apart without red and green, too.
+            line = {"color": color, "linestyle": style}
             label = ": ".join(dict.fromkeys([run.name, run.options]))
-            cost.plot([epoch.cost for epoch in run.epochs], label=label, **line)
-            accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], **line)
+            cost.plot([epoch.cost for epoch in run.epochs], marker=".", label=label, **line)
+            accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], marker=".", **line)
             for axes in under:
                 z2 = Run(run.settings).network.feedforward(experiment.sample)[0][0]
                 counts, edges = np.histogram(z2, 100)
                 axes.plot(edges[1:], counts / counts.max(), **line)
-        for axes, value, what in (
-            (cost, baseline.cost, "cost, training images"),
-            (accuracy, 100 * baseline.accuracy, "accuracy in %, test images"),
-        ):
-            axes.axhline(value, color="0.5", zorder=0, label="baseline, image ignored")
+        for axes, value in (cost, baseline.cost), (accuracy, 100 * baseline.accuracy):
+            axes.axhline(value, color="0.5", lw=1.5, zorder=0, label="baseline, image ignored")
             axes.annotate(f"{value:.4g}", (1, value), xycoords=("axes fraction", "data"))
-            axes.set(xlabel="epoch", ylabel=what)
-        # The first costs can be so high that nothing is seen of the others.
-        highest = max(1.5 * baseline.cost, *(1.1 * run.epochs[-1].cost for run in runs))
-        cost.set_ylim(top=min(highest, cost.get_ylim()[1]))
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        # The first costs can be so high that nothing would be seen of the others.
+        cost.set_ylim(top=max(1.5 * baseline.cost, *(1.1 * run.epochs[-1].cost for run in runs)))
+        cost.set_ylim(bottom=0.9 * min(e.cost for run in runs for e in [baseline, *run.epochs]))
+        cost.set(xlabel="epoch", ylabel="cost, training images")
+        accuracy.set(xlabel="epoch", ylabel="accuracy in %, test images", ylim=(0, None))
         for axes in under:
             z = np.linspace(min(axes.get_xlim()), max(axes.get_xlim()), 501)
-            axes.plot(z, sigmoid(z), color="0.5")
-            axes.set(xlabel="z2 before the training", ylabel="sigmoid(z2), frequency of z2")
+            axes.plot(z, sigmoid(z), color="0.5", lw=1.5)
+            axes.set(xlabel="z2 before the training", ylabel="sigmoid, frequency of z2")
         figure.legend(*cost.get_legend_handles_labels(), loc="outside lower center")
-        figure.suptitle(textwrap.fill(experiment.title, 60), fontsize=12)
-        picture, dates = io.BytesIO(), {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        figure.savefig(picture, format=kind, dpi=120, metadata=dates.get(kind))
+        figure.suptitle(fold(experiment.title, markdown=False), fontsize=11)
+        figure.savefig(picture := io.BytesIO(), format=kind, dpi=120)
     return picture.getvalue()
 
 
@@ -760,11 +741,9 @@ def draw(experiment: Experiment, kind: str) -> bytes:
 class FiniteFloat(click.FloatRange):
     """A finite number, or one of some words in its place."""
 
-    name = "finite number"
-
     def __init__(self, *words: str, **limits: Any) -> None:
         super().__init__(**limits)
-        self.words = words
+        self.words, self.name = words, " or ".join(["finite number", *words])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in self.words:
@@ -788,7 +767,7 @@ def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> P
 
 
 many = partial(click.option, multiple=True)  # an option that can be given several times
-AT_LEAST_1 = click.IntRange(min=1)
+AT_LEAST_1, FILE = click.IntRange(1), click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
 @click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
@@ -819,12 +798,7 @@ AT_LEAST_1 = click.IntRange(min=1)
 @click.option("--every", type=AT_LEAST_1, default=1, help="Show every n-th epoch and the last.")
 @click.option("--diagnose", is_flag=True, help="Measure each run, and say its main cause.")
 @click.option("--format", type=click.Choice(["table", "markdown", "csv"]), default="table")
-@click.option(
-    "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    callback=check_picture,
-    help="Draw the runs into a .png, .svg or .pdf file; needs matplotlib.",
-)
+@click.option("--plot", type=FILE, callback=check_picture, help="Draw a .png, .svg or .pdf file.")
 @click.version_option(__version__)
 @click.argument("stray", nargs=-1, metavar="")
 @click.pass_context
