@@ -10,13 +10,13 @@ import hashlib
 import math
 import pickle
 import re
-import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from os import PathLike
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,7 +52,7 @@ ARRAY_NAMES = {
 ARRAY_OPCODES = """
     PROTO FRAME STOP MARK GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
     NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1
-    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE
     BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS
     GLOBAL STACK_GLOBAL REDUCE BUILD
@@ -66,23 +66,24 @@ ARRAY_TYPE = "[<>|](f[248]|[iu][1248])"
 EXPECTED = "give a folder with the four files of MNIST, or one mnist.pkl.gz"
 
 MAX_BYTES = 2**30
-"""How much memory the images may take as float32, and a pickle: five times MNIST."""
+"""How long a file may be, unpacked, and its images as float32: five times MNIST.
+The worst of pickles takes four times as much memory before it is refused."""
 
 
 class DataError(Exception):
-    """Data that cannot be used: one line that names the file and says why."""
+    """Data that cannot be used: one line that names the file, or its end, and says why."""
 
     def __init__(self, path: Path, problem: str) -> None:
-        # !a keeps any file name printable and on one line.
-        super().__init__(f"{str(path)!a}: {problem}")
+        name = ascii(str(path))  # which is printable and on one line
+        super().__init__(f"{name if len(name) <= 200 else '...' + name[-200:]}: {problem}")
 
 
 def load_data(path: str | PathLike[str] | None = None) -> Data:
     """Return the training, validation and test data, each as (images, labels).
 
     Images are float32 of shape (n, 784), one row per image, pixels k/256 from 0
-    (background) to 255/256 (ink). Labels are int64 of shape (n,). MNIST gives
-    50,000, 10,000 and 10,000 images.
+    (background) to 255/256 (ink). Labels are int64 of shape (n,). All are C-contiguous
+    and writable. MNIST gives 50,000, 10,000 and 10,000 images.
 
     `path` is a folder with the four IDX files that SHA256 names, gzip'ed (`.gz`)
     or not, or one file like Nielsen's `mnist.pkl.gz`. Of a folder's `train` images
@@ -90,16 +91,18 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
     pickle are numbers from 0 to 1, or uint8, which are divided by 256 as those of
     IDX files are. Without `path` the shipped files are read, and must be unaltered.
 
-    Raises DataError when the data is missing, damaged or not of this form.
+    Raises DataError if the data is missing, damaged, not of this form or too large.
     """
     source = SHIPPED if path is None else Path(path)
     try:
         pairs = _read_folder(source) if source.is_dir() else _read_pickle(source)
+        if 4 * sum(images.size for images, _ in pairs) > MAX_BYTES:
+            raise DataError(source, "too many images to be used")
+        training, validation, test = (_checked(source, *pair) for pair in pairs)
     except OSError as error:
         raise DataError(Path(error.filename or source), f"{error.strerror}; {EXPECTED}") from None
-    if 4 * sum(images.size for images, _ in pairs) > MAX_BYTES:
-        raise DataError(source, "too many images to be used")
-    training, validation, test = (_checked(source, *pair) for pair in pairs)
+    except MemoryError:
+        raise DataError(source, "too large for the memory; free some") from None
     return training, validation, test
 
 
@@ -137,16 +140,15 @@ def vectorized_result(j: int) -> Array:
 def _checked(source: Path, images: Array, labels: Array) -> Pair:
     """Return images and labels as `load_data` promises them, or raise DataError."""
     if images.ndim != 2 or images.shape[1] != 784 or labels.shape != images.shape[:1]:
-        problem = f"images of shape {images.shape} with labels of shape {labels.shape}"
-        raise DataError(source, f"{problem}; (n, 784) and (n,) are needed")
+        found = f"images of shape {images.shape!s:.50} with labels of shape {labels.shape!s:.50}"
+        raise DataError(source, f"{found}; (n, 784) and (n,) are needed")
     if len(images) == 0:
         raise DataError(source, "training, validation or test data without an image")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
         raise DataError(source, "labels that are not the digits 0 to 9; check the data")
     if images.dtype == np.uint8:
-        return np.divide(images, 256, dtype=np.float32), labels.astype(np.int64)
-    # Written so that a NaN fails it too.
-    if not (images.min() >= 0 and images.max() <= 1):
+        return np.divide(images, 256, dtype=np.float32, order="C"), labels.astype(np.int64)
+    if not (images.min() >= 0 and images.max() <= 1):  # A NaN fails it too.
         raise DataError(source, "pixels that are not numbers from 0 to 1; check the data")
     # Copies, as arrays on the bytes of a pickle are read-only.
     return images.astype(np.float32, order="C"), labels.astype(np.int64)
@@ -166,11 +168,8 @@ def _read_pair(folder: Path, prefix: str) -> Pair:
     if labels.max(initial=0) > 9:
         raise DataError(folder / name, f"a label {labels.max()}, where all are digits 0 to 9")
     if len(images) != len(labels):
-        raise DataError(
-            folder,
-            f"{len(images)} {prefix} images but {len(labels)} labels; "
-            "take both files from the same data set",
-        )
+        counts = f"{len(images)} {prefix} images but {len(labels)} labels"
+        raise DataError(folder, f"{counts}; take both files from the same data set")
     return images.reshape(-1, 784), labels
 
 
@@ -180,20 +179,15 @@ def _read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Array:
     The format: http://yann.lecun.com/exdb/mnist/ (big-endian header: two zero
     bytes, 8 for unsigned bytes, the number of dimensions, and each dimension).
     """
-    path = folder / f"{name}.gz"
-    if not path.exists() and (folder / name).exists():
-        path = folder / name
+    packed = folder / f"{name}.gz"
+    path = packed if packed.exists() else folder / name
     with _opened(path) as file:
         header = file.read(8 + 4 * len(shape))
         if len(header) < 8 + 4 * len(shape):
             raise DataError(path, "truncated within its header; copy it again")
-        magic, n, *dimensions = struct.unpack(f">{len(header) // 4}I", header)
-        if magic != 0x801 + len(shape):
-            raise DataError(
-                path,
-                f"magic number {magic} where an IDX file of this name has "
-                f"{0x801 + len(shape)}; is it another file, renamed?",
-            )
+        magic, n, *dimensions = np.frombuffer(header, ">u4").tolist()
+        if magic != (needed := 0x801 + len(shape)):
+            raise DataError(path, f"magic number {magic}, not {needed}; is it another file?")
         if tuple(dimensions) != shape:
             size = " by ".join(map(str, dimensions))
             raise DataError(path, f"images of {size} pixels; only 28 by 28 can be used")
@@ -203,28 +197,34 @@ def _read_idx(folder: Path, name: str, shape: tuple[int, ...]) -> Array:
         # One byte more than the header promises, to see whether there is one.
         body = file.read(size + 1)
     if len(body) < size:
-        raise DataError(
-            path,
-            f"truncated: {len(body)} of {size} bytes behind its header; copy it again",
-        )
+        raise DataError(path, f"truncated: {len(body)} of {size} bytes of data; copy it again")
     if len(body) > size:
         raise DataError(path, f"more bytes than the {n} items of its header; copy it again")
-    if folder == SHIPPED and hashlib.sha256(header + body).hexdigest() != SHA256[name]:
-        raise DataError(path, "not the file that was shipped; restore it")
+    if folder == SHIPPED:
+        digest = hashlib.sha256(header)
+        digest.update(body)
+        if digest.hexdigest() != SHA256[name]:
+            raise DataError(path, "not the file that was shipped; restore it")
     return np.frombuffer(body, np.uint8).reshape(n, *shape)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """Open a file, unpacked if it is gzip'ed; what is no gzip data becomes a DataError."""
+    """Open a regular file, unpacked if it is gzip'ed; all else becomes a DataError."""
+    if path.exists() and not path.is_file():  # A pipe would be waited for.
+        raise DataError(path, f"not a regular file; {EXPECTED}")
     try:
         with path.open("rb") as raw:
             is_packed = path.suffix == ".gz" or raw.peek(2)[:2] == b"\x1f\x8b"
-            yield gzip.GzipFile(fileobj=raw) if is_packed else raw
+            # GzipFile reads once for 8 KiB of data or more, but once for each byte of padding.
+            packed: Any = _Bounded(raw, MAX_BYTES // 2**13)
+            yield gzip.GzipFile(fileobj=packed) if is_packed else raw
     except EOFError:
-        raise DataError(path, "truncated within its gzip data; copy it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(path, "truncated, or another kind of file; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error, pickle.UnpicklingError) as error:
         raise DataError(path, f"damaged, or not gzip: {error}; copy it again") from None
+    except ValueError:  # which opening raises for a NUL or half a surrogate pair
+        raise DataError(path, f"no file can have this name; {EXPECTED}") from None
 
 
 def _read_pickle(path: Path) -> list[Pair]:
@@ -232,86 +232,86 @@ def _read_pickle(path: Path) -> list[Pair]:
     with _opened(path) as file:
         try:
             # Python 2 had no bytes: what it pickled as str is kept as bytes.
-            unpickler = _ArrayUnpickler(_Bounded(file), encoding="bytes")
-            (a, b), (c, d), (e, f) = unpickler.load()
-            arrays: list[Array] = []
-            for pickled in (a, b, c, d, e, f):
-                arrays.append(_array(pickled))
-                # Six arrays may be of the same bytes, and each of a copy.
-                if sum(array.nbytes for array in arrays) > MAX_BYTES:
-                    raise pickle.UnpicklingError("it is too long")
-        except EOFError:
-            problem = "truncated, or not a pickle: it ends too early; copy it again"
-            raise DataError(path, problem) from None
-        except (OSError, zlib.error):  # which _opened and load_data describe
+            unpickler = _ArrayUnpickler(_Bounded(file, 10_000), encoding="bytes")
+            training, validation, test = unpickler.load()
+            pairs = [(_array(x), _array(y)) for x, y in (training, validation, test)]
+        except (EOFError, OSError, zlib.error, MemoryError):  # which _opened and load_data describe
             raise
         except Exception as error:  # A bad pickle raises nearly anything, says pickle.
             problem = "not a pickle of three pairs of number arrays"
             if isinstance(error, pickle.UnpicklingError):
-                problem += f", {ascii(str(error))[1:-1]}"
+                problem += f", {ascii(str(error)[:60])[1:-1]}"
             raise DataError(path, f"{problem}; {EXPECTED}") from None
         if file.read(1):
             raise DataError(path, "more bytes behind the end of its pickle; copy it again")
-    return list(zip(arrays[::2], arrays[1::2], strict=True))
-
-
-class _Call:
-    """A call that a pickle asks for: written down, never made."""
-
-    arguments: tuple[Any, ...] = ()
-    state: tuple[Any, ...] = ()
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.state = state
-
-
-def _load_frame(unpickler: Any) -> None:
-    unpickler.read(8)  # Frames only save reads, and _Bounded has to see every step.
-
-
-def _load_reduce(unpickler: Any) -> None:
-    # A call spreads its arguments: bytes would take eight times their memory.
-    if not isinstance(unpickler.stack[-1], tuple):
-        raise pickle.UnpicklingError("it has arguments that are no tuple")
-    unpickler.load_reduce()
+    return pairs
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """Reads a pickle of numpy arrays and calls nothing that the pickle names.
+    """Reads a pickle of numpy arrays; the calls that it asks for are written down, not made.
 
     See "Restricting Globals" in the documentation of pickle. The base class is the
     one written in Python: the one in C allocates whatever memo index is claimed.
     """
+
+    def find_class(self, module: str, name: str) -> str:
+        # numpy 2 renamed numpy.core to numpy._core.
+        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        if full_name not in ARRAY_NAMES:
+            raise pickle.UnpicklingError(f"it names {full_name:.50}")
+        return full_name
+
+    def load_global(self: Any) -> None:
+        module, name = (self.readline()[:-1].decode("latin-1") for _ in range(2))
+        self.append(self.find_class(module, name))
+
+    def load_reduce(self: Any) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = SimpleNamespace(function=self.stack[-1], arguments=arguments)
+
+    def load_build(self: Any) -> None:
+        state = self.stack.pop()
+        self.stack[-1].state = state
+
+    # Of bytes, Python 3 makes text in protocols 0 to 2. It becomes bytes again at once, unless
+    # a character beyond Latin-1 would have Python use two or four bytes for every character.
+
+    def load_unicode(self: Any) -> None:
+        text = self.readline()[:-1]
+        if text.count(b"\\") > text.count(rb"\u00"):
+            raise pickle.UnpicklingError("it has text beyond Latin-1")
+        self.append(text.decode("raw-unicode-escape").encode("latin-1"))
+
+    def load_binunicode(self: Any) -> None:
+        text = self.read(int.from_bytes(self.read(4), "little"))
+        if np.frombuffer(text, np.uint8).max(initial=0) > 0xC3:  # U+00FF is C3 BF
+            raise pickle.UnpicklingError("it has text beyond Latin-1")
+        self.append(text.decode().encode("latin-1"))
 
     # Of an opcode that is not in here, the base class says KeyError.
     dispatch: ClassVar = {
         opcode: pickle._Unpickler.dispatch[opcode]
         for opcode in (getattr(pickle, name)[0] for name in ARRAY_OPCODES.split())
     } | {
-        pickle.FRAME[0]: _load_frame,
-        pickle.REDUCE[0]: _load_reduce,
+        pickle.GLOBAL[0]: load_global,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+        pickle.UNICODE[0]: load_unicode,
+        pickle.BINUNICODE[0]: load_binunicode,
+        # Frames only save reads, and _Bounded has to see every step.
+        pickle.FRAME[0]: lambda self: self.read(8),
         # The original fills a bytearray of the length that is claimed with zeros.
         pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]],
     }
 
-    def find_class(self, module: str, name: str) -> type[_Call]:
-        # numpy 2 renamed numpy.core to numpy._core.
-        full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
-        if full_name not in ARRAY_NAMES:
-            raise pickle.UnpicklingError(f"it names {full_name:.100}")
-        return type(name, (_Call,), {})
-
 
 class _Bounded:
-    """A file that stops giving once a pickle is longer than any of MNIST."""
+    """A file that stops after MAX_BYTES or `reads_left` reads. A pickle reads at each step."""
 
-    def __init__(self, file: BufferedIOBase) -> None:
+    def __init__(self, file: BufferedIOBase, reads_left: int) -> None:
         self.file = file
         self.bytes_left = MAX_BYTES
-        self.reads_left = 10_000  # At least one for each step of the pickle.
+        self.reads_left = reads_left
 
     def read(self, size: int) -> bytes:
         if size > MAX_BYTES // 2:  # No array of MNIST, float64 even, is as long.
@@ -329,20 +329,19 @@ class _Bounded:
         return data
 
 
-def _array(pickled: _Call) -> Array:
-    """Return the array that the calls of a pickle describe, read-only."""
-    if type(pickled).__name__ == "_frombuffer":  # pickle protocol 5
+def _array(pickled: SimpleNamespace) -> Array:
+    """Return the array that the calls of a pickle describe, a view of its bytes."""
+    if pickled.function == "numpy.core.numeric._frombuffer":  # pickle protocol 5
         data, dtype, shape, order = pickled.arguments
     else:
         _, shape, dtype, is_fortran, data = pickled.state
         order = "F" if is_fortran else "C"
-    code, byte_order = (
-        text.decode() if isinstance(text, bytes) else text
-        for text in (dtype.arguments[0], dtype.state[1])
-    )
-    if not re.fullmatch(ARRAY_TYPE, byte_order + code):
-        raise pickle.UnpicklingError(f"an array of type {byte_order + code:.20}")
-    if isinstance(data, _Call):  # bytes of Python 3 as protocols 0 to 2 write them
-        data = data.arguments[0].encode("latin-1")
-    array: Array = np.frombuffer(data, np.dtype(byte_order + code))
+    code = dtype.state[1] + dtype.arguments[0]
+    if isinstance(code, bytes):  # in protocols 0 to 3
+        code = code.decode("latin-1")
+    if not re.fullmatch(ARRAY_TYPE, code):
+        raise pickle.UnpicklingError(f"an array of type {code:.20}")
+    if isinstance(data, SimpleNamespace):  # a call of _codecs.encode
+        data = data.arguments[0]
+    array: Array = np.frombuffer(data, code)
     return array.reshape(shape, order=order)
