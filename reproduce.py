@@ -363,8 +363,7 @@ def for_each(
 
 def thread_count() -> int:
     """Return how many threads keep the cores busy, with those that BLAS starts in each."""
-    only_linux_tells = hasattr(os, "sched_getaffinity")  # which cores this process may use
-    cores = len(os.sched_getaffinity(0)) if only_linux_tells else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
     counts = [os.environ.get(name, "")[:9] for name in names]
     return max(1, cores // max([1, *(int(count) for count in counts if count.isdecimal())]))
@@ -432,8 +431,10 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
 
     h, rise = 1e-4, sum(norms)
     slope = (cost_at(h) - cost_at(-h)) / (2 * h)
-    rounded = float(np.finfo(np.float64).eps) * cost / h / ROUNDING
-    return max(ROUNDING, abs(rise - slope) / max(rise, abs(slope), rounded))
+    # Of the cost, and of a - y times all that backprop multiplies it by.
+    rounded = cost / h + (1 + x.sum()) * (1 + max(np.abs(w).max() for w in weights))
+    rounded *= np.finfo(np.float64).eps / ROUNDING
+    return max(ROUNDING, float(abs(rise - slope) / max(rise, abs(slope), rounded)))
 
 
 # What is printed
@@ -636,7 +637,11 @@ MEANINGS = {VARIATION: (UNVARYING, "the same", "varied"), ERROR: (TOLERANCE, "ri
 
 def diagnosis(run: Run, baseline: Epoch, markdown: bool) -> Iterator[str]:
     """Yield what was measured of a run, before and after it, and what follows from that."""
-    columns = [(f"diagnosis{run.name and ' of ' + run.name}", "{:32}"), ("before", " {:>9}")]
+    heading = f"diagnosis{run.name and ' of ' + run.name}"
+    yield ""
+    if len(run.name) > 1:  # that of one of many runs, and too long for a column
+        yield fold(heading, markdown) + "\n"
+    columns = [(heading if len(run.name) < 2 else "", "{:32}"), ("before", " {:>9}")]
     columns += [("after", " {:>9}"), ("limit", " {:>6}"), ("meaning", "  {:18}")]
     rows = []
     for figure in run.examinations[0]:
@@ -645,7 +650,6 @@ def diagnosis(run: Run, baseline: Epoch, markdown: bool) -> Iterator[str]:
         meanings = dict.fromkeys(above if value > limit else within for value in values)
         texts = [*(f"{value:.3g}" for value in values), f"{limit}" if within else ""]
         rows.append([figure, *texts, " -> ".join(meanings)])
-    yield ""
     yield from table(columns, rows, markdown)
     yield ""
     for text in f"({OVER}.)", *verdict(run, baseline):
@@ -654,9 +658,9 @@ def diagnosis(run: Run, baseline: Epoch, markdown: bool) -> Iterator[str]:
 
 def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
     """Yield how a run ended, and the first that applies of what may be the main cause."""
-    (before, after), accuracy = run.examinations, run.epochs[-1].accuracy
+    (before, after), last = run.examinations, run.epochs[-1]
     costs = [*(epoch.cost for epoch in run.epochs), after["cost"]][-FALLING:]
-    if learns := accuracy >= baseline.accuracy + LEARNED:
+    if learns := last.correct >= baseline.correct + LEARNED * sum(last.predicted):
         ended = "It learns"
     elif math.isclose(costs[-1], baseline.cost, rel_tol=STUCK):
         ended = "It is stuck at the baseline"
@@ -667,7 +671,7 @@ def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
     base = f"{decimal(baseline.cost)}, {baseline.accuracy:.2%}"
     yield (
         f"{ended}: after the last of {run.steps:,} steps the cost is {decimal(costs[-1])}, and "
-        f"{accuracy:.2%} of the test images are right (baseline: {base})."
+        f"{last.accuracy:.2%} of the test images are right (baseline: {base})."
     )
     constant = [e for e in run.examinations if e.get(VARIATION, math.inf) <= UNVARYING]
     when = "before" if constant[:1] == [before] else "after"
@@ -834,7 +838,7 @@ def main(
         # A bar, for somebody who sees it and sees no row at the end of each epoch.
         rows_tell = sys.stdout.isatty() and every == 1 and len(experiment.runs) <= MOST_ABREAST
         if has_bar := sys.stderr.isatty() and not rows_tell:
-            experiment.results = with_progress_bar(experiment)
+            experiment.results = with_progress_bar(experiment.results, experiment.epochs)
         lines = csv(experiment) if format == "csv" else report(experiment, format == "markdown")
         for line in lines:
             if has_bar:
@@ -857,9 +861,8 @@ def main(
             raise click.ClickException(f"{str(plot)!a} could not be drawn: {why}") from None
 
 
-def with_progress_bar(experiment: Experiment) -> Iterator[tuple[Epoch, ...]]:
-    results, epochs = experiment.results, experiment.epochs
-    with click.progressbar(results, length=epochs, show_pos=True, file=sys.stderr) as bar:
+def with_progress_bar(results: Iterable[Any], length: int) -> Iterator[Any]:
+    with click.progressbar(results, length=length, show_pos=True, file=sys.stderr) as bar:
         yield from bar
 
 

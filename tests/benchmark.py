@@ -1,360 +1,348 @@
-"""Measure this program against the question's loop, numpy, PyTorch, JAX and the processor.
+"""Measure this program against plain numpy, PyTorch, JAX and the processor.
 
     python tests/benchmark.py
 
-Every competitor runs in a process of its own, and they take turns, one epoch each: a slow
-moment of the machine hits them all. PyTorch and JAX are measured if they are installed. An
-epoch is a step of full-batch gradient descent with its cost, and the test images classified.
+Each competitor runs in a process of its own, and they take turns: a slow moment of the machine
+hits them all. PyTorch and JAX are measured if they are installed. An epoch is all its steps of
+gradient descent, with the cost, and the test images classified. All start from the same weights
+and draw the same batches: the cost of the second epoch tells whether they do the same.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
 import os
+import platform
+import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-if {"this program", "processor limit"} & set(sys.argv):
+if any('"this program' in argument for argument in sys.argv):
     # It gives BLAS one thread, and can do so only before numpy is imported. For the others
     # BLAS keeps its own number.
-    import reproduce  # noqa: F401
+    import reproduce
 
 import click
 import numpy as np
 
-GFLOP = {30: 5.17, 0: 1.72}
-"""Of an epoch's products with the images, for each number of hidden neurons: 784 by
-`hidden or 10` multiplications and additions, for 50,000 images twice and 10,000 once."""
+ETA = 0.5
+FULL, TESTED = 50_000, 10_000  # images
+LOOPED = 2000  # images, from which the time of a loop over all is scaled up
 
-LOOP_IMAGES = 2000
-"""So many images of 50,000 the question's loop is measured on."""
+# Seconds before a turn. Until then the last one's BLAS threads may still look out for work.
+PAUSE = 0.2
+# What a turn takes at least. Its median epoch counts: the first is slow, as it wakes threads and
+# fills caches, and to take the best would favour those who have more epochs to choose from.
+EPOCHS, SECONDS = 3, 0.3
 
-Epoch = Callable[[], object]
+Array = Any
+Layers = list[tuple[Array, Array]]  # w and b of each, or their gradients
+Epoch = Callable[[], float]  # returns the cost
+flat = itertools.chain.from_iterable
 
 
-def ours(hidden: int, dtype: str, runs: int = 1) -> Epoch:
+@dataclass(frozen=True)
+class Case:
+    """A competitor, and what it is measured on."""
+
+    name: str = "this program"
+    hidden: int = 30
+    dtype: str = "float64"
+    batch_size: int = FULL
+    runs: int = 1
+    epochs: int = 0  # of a whole process; 0 is turn by turn
+
+
+# The competitors. Each returns an epoch, and what to multiply the time of an epoch by.
+
+
+def ours(case: Case, threads: int = 0) -> tuple[Epoch, float]:
     import mnist_loader
-    import reproduce
 
-    training, validation, test = mnist_loader.load_data()
-    del validation  # as the command does
-    settings = [
-        reproduce.Settings(hidden, "fan-in", 1.0, "fixed", 0.5, seed, dtype) for seed in range(runs)
-    ]
-    results = reproduce.train(
-        [reproduce.initial_network(run) for run in settings],
-        [run.eta for run in settings],
-        reproduce.chunked(*training, hidden),
-        reproduce.chunked(*test, hidden),
-        epochs=10**9,
-    )
-    return lambda: next(results)
+    reproduce.THREADS = threads or reproduce.THREADS
+    training, test = (reproduce.Images(*of, case.hidden) for of in mnist_loader.load_data()[::2])
+    results = []
+    for seed in range(case.runs):
+        settings = reproduce.Settings(
+            case.hidden, "randn", "fan-in", "fixed", ETA, case.batch_size, seed, case.dtype
+        )
+        results.append(reproduce.train(reproduce.Run(settings), training, test, epochs=10**9))
+    abreast = zip(*results, strict=True)
+    return lambda: next(abreast)[0].cost, 1
 
 
-def limit(hidden: int, dtype: str) -> Epoch:
-    """The products of an epoch at the rate of large square ones, on all cores."""
-    import reproduce
-
-    a = np.random.RandomState(0).rand(2000, 2000).astype(dtype)
-    pool = ThreadPoolExecutor(reproduce.THREADS)
-
-    def epoch() -> float:
-        start = time.perf_counter()
-        list(pool.map(lambda _: a @ a, range(reproduce.THREADS)))
-        seconds = time.perf_counter() - start
-        return seconds * GFLOP[hidden] / (reproduce.THREADS * 16)
-
-    return epoch
+def limit(case: Case) -> tuple[Epoch, float]:
+    """The products with the images, two in the training and one after, as fast as large ones."""
+    a = np.random.RandomState(0).rand(4000, 4000).astype(case.dtype)
+    multiplications = (2 * FULL + TESTED) * 784 * (case.hidden or 10)
+    return lambda: math.nan * (a @ a)[0, 0], multiplications / 4000**3
 
 
-def data_as(dtype: str) -> tuple[Any, Any, Any, Any]:
+def data(case: Case) -> tuple[Array, Array, Array, Array]:
     """Return (x, y, test x, test labels), images as rows and y one-hot."""
     import mnist_loader
 
     (images, labels), _, (test_images, test_labels) = mnist_loader.load_data()
-    return (
-        images.astype(dtype),
-        np.eye(10, dtype=dtype)[labels],
-        test_images.astype(dtype),
-        test_labels,
-    )
+    y = np.eye(10, dtype=case.dtype)[labels]
+    return images.astype(case.dtype), y, test_images.astype(case.dtype), test_labels
 
 
-def parameters(hidden: int, dtype: str) -> tuple[list[Any], list[Any]]:
-    import reproduce
+def start(case: Case) -> tuple[Layers, Callable[[], Any]]:
+    """Return the initial layers, and what draws the batches of an epoch: indices of images."""
+    random = np.random.RandomState(0)
+    sizes = itertools.pairwise([784, case.hidden, 10] if case.hidden else [784, 10])
+    weights = [random.randn(n_out, n_in) / math.sqrt(n_in) for n_in, n_out in sizes]
+    layers = [(w.astype(case.dtype), random.randn(len(w)).astype(case.dtype)) for w in weights]
+    if case.batch_size == FULL:
+        return layers, lambda: [slice(None)]
+    return layers, lambda: random.permutation(FULL).reshape(-1, case.batch_size)
 
-    network = reproduce.initial_network(
-        reproduce.Settings(hidden, "fan-in", 1.0, "fixed", 0.5, 0, dtype)
-    )
-    return network.weights, network.biases
+
+def feedforward(layers: Layers, x: Array) -> list[Array]:
+    activations = [x]
+    for w, b in layers:
+        activations.append(1 / (1 + np.exp(-(activations[-1] @ w.T + b))))
+    return activations
 
 
-def loop(hidden: int, dtype: str) -> Epoch:
-    """The question's way: image by image. A part is measured, and scaled up."""
-    x, y, test_x, _ = data_as(dtype)
-    weights, biases = parameters(hidden, dtype)
+def backprop(layers: Layers, x: Array, y: Array) -> tuple[float, Layers]:
+    """Return the cost and the gradient, summed over the images."""
+    *activations, output = feedforward(layers, x)
+    cost = -float(np.sum(y * np.log(output) + (1 - y) * np.log(1 - output)))
+    gradient: Layers = []
+    delta = output - y
+    for (w, _), a in zip(layers[::-1], activations[::-1], strict=True):
+        gradient.insert(0, (delta.T @ a, delta.sum(axis=0)))
+        if a is not x:
+            delta = delta @ w * a * (1 - a)
+    return cost, gradient
 
-    def forward(image: Any) -> list[Any]:
-        activations = [image.reshape(-1, 1)]
-        for w, b in zip(weights, biases, strict=True):
-            activations.append(1 / (1 + np.exp(-(np.dot(w, activations[-1]) + b))))
-        return activations
+
+def plain(case: Case) -> tuple[Epoch, float]:
+    """A batch at once, BLAS with its own threads."""
+    x, y, test_x, test_labels = data(case)
+    layers, batches = start(case)
 
     def epoch() -> float:
-        start = time.perf_counter()
-        cost, sums = 0.0, [np.zeros_like(w) for w in weights]
-        for image, digit in zip(x[:LOOP_IMAGES], y[:LOOP_IMAGES].reshape(-1, 10, 1), strict=True):
-            *inner, a = forward(image)
-            cost -= np.sum(np.nan_to_num(digit * np.log(a) + (1 - digit) * np.log(1 - a)))
-            delta = a - digit
-            for layer in range(len(weights) - 1, -1, -1):
-                sums[layer] += np.dot(delta, inner[layer].T)
-                delta = (
-                    np.dot(weights[layer].T, delta) * inner[layer] * (1 - inner[layer])
-                    if layer
-                    else delta
-                )
-        for image in test_x[: LOOP_IMAGES // 5]:
-            np.argmax(forward(image)[-1])
-        return (time.perf_counter() - start) * 50_000 / LOOP_IMAGES
+        total = 0.0
+        for batch in batches():
+            cost, gradient = backprop(layers, x[batch], y[batch])
+            for p, nabla in zip(flat(layers), flat(gradient), strict=True):
+                p -= ETA / case.batch_size * nabla
+            total += cost
+        np.sum(feedforward(layers, test_x)[-1].argmax(axis=1) == test_labels)
+        return total / FULL
 
-    return epoch
+    return epoch, 1
 
 
-def whole_batch(hidden: int, dtype: str) -> Epoch:
-    """Plain numpy on all images at once, BLAS with its own threads."""
-    x, y, test_x, test_labels = data_as(dtype)
-    weights, biases = parameters(hidden, dtype)
+def loop(case: Case) -> tuple[Epoch, float]:
+    """The question's way: image by image."""
+    x, y, test_x, _ = data(case)
+    layers, _ = start(case)
 
-    def forward(images: Any) -> list[Any]:
-        activations = [images]
-        for w, b in zip(weights, biases, strict=True):
-            activations.append(1 / (1 + np.exp(-(activations[-1] @ w.T + b.T))))
-        return activations
+    def epoch() -> float:
+        sums = [np.zeros_like(p) for p in flat(layers)]
+        for i in range(LOOPED):
+            _, gradient = backprop(layers, x[i : i + 1], y[i : i + 1])
+            for its_sum, nabla in zip(sums, flat(gradient), strict=True):
+                its_sum += nabla
+        for image in test_x[: LOOPED * TESTED // FULL]:
+            feedforward(layers, image)[-1].argmax()
+        return math.nan
 
-    def epoch() -> Any:
-        *inner, a = forward(x)
-        cost = -np.mean(np.sum(y * np.log(a) + (1 - y) * np.log(1 - a), axis=1))
-        delta = a - y
-        for layer in range(len(weights) - 1, -1, -1):
-            nabla_w, nabla_b = delta.T @ inner[layer], delta.sum(axis=0)[:, np.newaxis]
-            if layer:
-                delta = (delta @ weights[layer]) * inner[layer] * (1 - inner[layer])
-            weights[layer] -= 0.5 / len(x) * nabla_w
-            biases[layer] -= 0.5 / len(x) * nabla_b
-        return cost, np.sum(forward(test_x)[-1].argmax(axis=1) == test_labels)
-
-    return epoch
+    return epoch, FULL / LOOPED
 
 
-def torch(hidden: int, dtype: str) -> Epoch:
+def torch(case: Case) -> tuple[Epoch, float]:
     import torch as t
 
-    x, y, test_x, test_labels = (t.from_numpy(array) for array in data_as(dtype))
-    layers = []
-    for w, b in zip(*parameters(hidden, dtype), strict=True):
-        layer = t.nn.Linear(*w.shape[::-1], dtype=x.dtype)
-        with t.no_grad():
-            layer.weight.copy_(t.from_numpy(w))
-            layer.bias.copy_(t.from_numpy(b[:, 0]))
-        layers += [layer, t.nn.Sigmoid()]
-    model = t.nn.Sequential(*layers[:-1])
-    optimizer = t.optim.SGD(model.parameters(), lr=0.5)
+    x, y, test_x, test_labels = (t.from_numpy(array) for array in data(case))
+    layers, batches = start(case)
+    modules = []
+    for w, b in layers:
+        modules += [t.nn.Linear(w.shape[1], len(w), dtype=x.dtype), t.nn.Sigmoid()]
+        modules[-2].load_state_dict({"weight": t.from_numpy(w), "bias": t.from_numpy(b)})
+    model = t.nn.Sequential(*modules[:-1])
+    optimizer = t.optim.SGD(model.parameters(), lr=ETA / case.batch_size)
     cost_of = t.nn.BCEWithLogitsLoss(reduction="sum")
 
-    def epoch() -> object:
-        optimizer.zero_grad()
-        cost = cost_of(model(x), y) / len(x)
-        cost.backward()
-        optimizer.step()
+    def epoch() -> float:
+        total = 0.0
+        for batch in batches():
+            optimizer.zero_grad()
+            cost = cost_of(model(x[batch]), y[batch])
+            cost.backward()
+            optimizer.step()
+            total += cost.item()
         with t.no_grad():
-            return cost.item(), (model(test_x).argmax(dim=1) == test_labels).sum().item()
+            (model(test_x).argmax(dim=1) == test_labels).sum().item()
+        return total / FULL
 
-    return epoch
+    return epoch, 1
 
 
-def jax(hidden: int, dtype: str) -> Epoch:
+def jax(case: Case) -> tuple[Epoch, float]:
+    """An epoch is compiled as a whole."""
+    os.environ["JAX_ENABLE_X64"] = "1"
     import jax as j
 
-    j.config.update("jax_enable_x64", True)
-    x, y, test_x, test_labels = (j.numpy.asarray(array) for array in data_as(dtype))
-    state = [
-        (j.numpy.asarray(w.T), j.numpy.asarray(b.T))
-        for w, b in zip(*parameters(hidden, dtype), strict=True)
-    ]
+    images = tuple(j.numpy.asarray(array) for array in data(case))
+    layers, batches = start(case)
+    state = [(j.numpy.asarray(w.T), j.numpy.asarray(b)) for w, b in layers]
 
-    def output(state: Any, images: Any) -> Any:
-        *hidden_layers, (w, b) = state
-        for v, c in hidden_layers:
-            images = j.nn.sigmoid(images @ v + c)
-        return images @ w + b
+    def output(state: Any, x: Any) -> Any:
+        *before, (w, b) = state
+        for v, c in before:
+            x = j.nn.sigmoid(x @ v + c)
+        return x @ w + b
 
     def cost_of(state: Any, x: Any, y: Any) -> Any:
         z = output(state, x)
-        return j.numpy.sum(j.nn.softplus(z) - y * z) / len(x)
+        return j.numpy.sum(j.nn.softplus(z) - y * z)
 
-    def step(state: Any, x: Any, y: Any, test_x: Any, test_labels: Any) -> Any:
-        cost, nabla = j.value_and_grad(cost_of)(state, x, y)
-        state = j.tree.map(lambda p, g: p - 0.5 * g, state, nabla)
-        return state, cost, j.numpy.sum(output(state, test_x).argmax(axis=1) == test_labels)
+    def steps(state: Any, batches: Any, x: Any, y: Any, test_x: Any, test_labels: Any) -> Any:
+        def step(state: Any, batch: Any) -> Any:
+            cost, nabla = j.value_and_grad(cost_of)(state, x[batch], y[batch])
+            return j.tree.map(lambda p, g: p - ETA / case.batch_size * g, state, nabla), cost
 
-    compiled = j.jit(step)
+        if batches is None:
+            state, cost = step(state, slice(None))
+        else:
+            state, cost = j.lax.scan(step, state, batches)
+        correct = j.numpy.sum(output(state, test_x).argmax(axis=1) == test_labels)
+        return state, j.numpy.sum(cost), correct
 
-    def epoch() -> object:
+    compiled = j.jit(steps)
+
+    def epoch() -> float:
         nonlocal state
-        state, cost, correct = compiled(state, x, y, test_x, test_labels)
-        return float(cost), int(correct)
+        drawn = None if case.batch_size == FULL else batches()
+        state, cost, correct = compiled(state, drawn, *images)
+        int(correct)
+        return float(cost) / FULL
 
-    return epoch
+    return epoch, 1
 
 
-COMPETITORS: dict[str, Callable[..., Epoch]] = {
+COMPETITORS: dict[str, Callable[[Case], tuple[Epoch, float]]] = {
     "this program": ours,
+    "this program, one thread": partial(ours, threads=1),
     "processor limit": limit,
     "loop over images": loop,
-    "numpy, whole batch": whole_batch,
+    "numpy": plain,
     "PyTorch": torch,
     "JAX": jax,
 }
-LIBRARIES = {"PyTorch": "torch", "JAX": "jax"}
+LIBRARIES = {"numpy": "numpy", "PyTorch": "torch", "JAX": "jax"}
 
 
-@dataclass
-class Worker:
-    """A competitor in a process of its own, which runs an epoch when it is told to."""
-
-    label: str
-    name: str
-    arguments: Sequence[str]
-
-    def __post_init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", self.name, *self.arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        self.seconds: list[float] = []
-        self.epoch()  # the first compiles, and warms up
-        self.seconds.clear()
-
-    def epoch(self) -> None:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        self.seconds.append(float(self.process.stdout.readline()))
-
-    def end(self) -> float:
-        """Return the peak memory of the process, in MB."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        return usage.ru_maxrss * 1024 / 1e6
+# Their turns, each in a process of its own
 
 
-def environment() -> dict[str, str]:
-    """Return the environment without a user's thread counts, so that each has its own."""
-    return {name: value for name, value in os.environ.items() if "_NUM_THREADS" not in name}
+class Turn(NamedTuple):
+    seconds: float  # of an epoch, or of a whole process
+    held: float  # by the process, at most and so far, in MB
+    cost: float
 
 
-def work(name: str, hidden: int, dtype: str, runs: int) -> None:
-    epoch = COMPETITORS[name](hidden, dtype, **({"runs": runs} if runs > 1 else {}))
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        seconds = epoch()
-        if not isinstance(seconds, float):  # those that scale up say so themselves
-            seconds = time.perf_counter() - start
-        print(seconds, flush=True)
+def megabytes(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
-def take_turns(title: str, workers: list[Worker], rounds: int, per: int = 1) -> None:
-    """Print a table: a row for each worker, with the ratio to the first one's median."""
-    for _ in range(rounds):
-        for worker in workers:
-            worker.epoch()
-    print(f"\n{title:36}  median s     min     max   ratio  peak MB")
-    first = statistics.median(workers[0].seconds)
-    for worker in workers:
-        median = statistics.median(worker.seconds)
-        shortest, longest = min(worker.seconds), max(worker.seconds)
-        print(
-            f"{worker.label:36}  {median:8.4f}  {shortest:6.4f}  {longest:6.4f}"
-            f"  {median / first:6.2f}  {worker.end():7.0f}",
-            flush=True,
-        )
+def work(case: Case) -> None:
+    """Run the epochs of a whole process, or a turn for each line that is read."""
+    epoch, factor = COMPETITORS[case.name](case)
+    costs = [epoch() for _ in range(case.epochs)]
+    for _ in () if case.epochs else sys.stdin:
+        seconds: list[float] = []
+        while len(seconds) < EPOCHS or sum(seconds) < SECONDS:
+            since = time.perf_counter()
+            costs.append(epoch())
+            seconds.append(time.perf_counter() - since)
+        held = megabytes(resource.getrusage(resource.RUSAGE_SELF))
+        print(json.dumps(Turn(statistics.median(seconds) * factor, held, costs[1])), flush=True)
 
 
-def whole_processes(names: Sequence[str], rounds: int) -> None:
-    """Print the times of 30 epochs, from the start of the process to its end."""
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
-        for name in names:
-            command = [sys.executable, __file__, "--worker", name, "--hidden", "30"]
-            if name == "this program":
-                script = Path(__file__).resolve().parent.parent / "reproduce.py"
-                command = [sys.executable, str(script), "--hidden", "30"]
-            start = time.perf_counter()
-            subprocess.run(
-                command,
-                input="\n" * 30,
-                text=True,
-                stdout=subprocess.DEVNULL,
-                check=True,
-                env=environment(),
-            )
-            seconds[name].append(time.perf_counter() - start)
-    print(f"\n{'whole process, 30 epochs, float64':36}  median s     min     max   ratio")
-    first = statistics.median(seconds[names[0]])
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        print(
-            f"{name:36}  {median:8.2f}  {min(times):6.2f}  {max(times):6.2f}  {median / first:6.2f}"
-        )
+def turns(case: Case) -> Iterator[Turn]:
+    command = [sys.executable, __file__, "--worker", json.dumps(asdict(case))]
+    if case.epochs and case.name == "this program":
+        program = Path(__file__).resolve().parent.parent / "reproduce.py"
+        command[1:] = [str(program), "--hidden", str(case.hidden), "--epochs", str(case.epochs)]
+    # A user's thread counts are left out, so that each competitor has its own.
+    env = {name: value for name, value in os.environ.items() if "_NUM_THREADS" not in name}
+    while case.epochs:
+        since = time.perf_counter()
+        whole = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
+        _, status, usage = os.wait4(whole.pid, 0)
+        whole.returncode = os.waitstatus_to_exitcode(status)
+        assert whole.returncode == 0, command
+        yield Turn(time.perf_counter() - since, megabytes(usage), math.nan)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True) as process:
+        assert process.stdout
+        while True:
+            print(file=process.stdin, flush=True)
+            yield Turn(*json.loads(process.stdout.readline()))
+
+
+def table(title: str, rounds: int, cases: dict[str, Case]) -> None:
+    """Print a row for each case, with the ratio to the first one's median."""
+    competitors = [turns(case) for case in cases.values()]
+    # The first round is not counted: it compiles, and warms up.
+    taken = [[paused(turn) for turn in competitors] for _ in range(1 + rounds)][1:]
+    print(f"\n{title:40} median s     min     max  ratio  peak MB  cost")
+    first = statistics.median(turn.seconds for turn, *_ in taken)
+    for label, its_turns in zip(cases, zip(*taken, strict=True), strict=True):
+        seconds = [turn.seconds for turn in its_turns]
+        median, held, cost = statistics.median(seconds), its_turns[-1].held, its_turns[-1].cost
+        times = f"{median:8.4f} {min(seconds):7.4f} {max(seconds):7.4f} {median / first:6.2f}"
+        print(f"{label:40} {times}  {held:7.0f}  {cost:.5f}".removesuffix("  nan"), flush=True)
+
+
+def paused(its_turns: Iterator[Turn]) -> Turn:
+    time.sleep(PAUSE)
+    return next(its_turns)
 
 
 @click.command(help=__doc__)
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--worker", type=click.Choice(list(COMPETITORS)), hidden=True)
-@click.option("--hidden", type=int, default=30, hidden=True)
-@click.option("--dtype", default="float64", hidden=True)
-@click.option("--runs", type=int, default=1, hidden=True)
-def main(rounds: int, worker: str | None, hidden: int, dtype: str, runs: int) -> None:
+@click.option("--worker", hidden=True)
+def main(rounds: int, worker: str | None) -> None:
     if worker:
-        work(worker, hidden, dtype, runs)
+        work(Case(**json.loads(worker)))
         return
-    installed = [name for name in COMPETITORS if find_spec(LIBRARIES.get(name, "numpy"))]
-    missing = [name for name in COMPETITORS if name not in installed]
-    print(f"{os.cpu_count()} cores; numpy {np.__version__}; rounds: {rounds}", end="")
-    print(f"; not installed: {', '.join(missing)}" if missing else "")
-    print(f"The loop over images is measured on {LOOP_IMAGES} images, and scaled up.")
-    for hidden in (30, 0):
-        for dtype in ("float64", "float32"):
-            sizes = f"784-{hidden}-10" if hidden else "784-10"
-            arguments = ["--hidden", str(hidden), "--dtype", dtype]
-            workers = [Worker(name, name, arguments) for name in installed]
-            take_turns(f"{sizes}, {dtype}, one epoch", workers, rounds)
-    neurons = [
-        Worker(f"{n} hidden neurons", "this program", ["--hidden", str(n)])
-        for n in (10, 30, 100, 300)
-    ]
-    take_turns("this program, float64, one epoch", neurons, rounds)
-    together = [
-        Worker(label, "this program", ["--runs", runs])
-        for label, runs in (("one run", "1"), ("2 runs together", "2"), ("4 runs together", "4"))
-    ]
-    take_turns("784-30-10, float64, one epoch of all", together, rounds)
-    whole_processes([name for name in installed if name in ("this program", *LIBRARIES)], rounds)
+    found = {name: module for name, module in LIBRARIES.items() if find_spec(module)}
+    names = [name for name in COMPETITORS if name in found or name not in LIBRARIES]
+    versions = [f"{name} {version(module)}" for name, module in found.items()]
+    print(f"{os.cpu_count()} cores; Python {platform.python_version()}, {', '.join(versions)}")
+    print(f"The median of {rounds} turns. The loop is measured on {LOOPED} images, and scaled up.")
+    for hidden, dtype in itertools.product((30, 0), ("float64", "float32")):
+        title = f"{f'784-{hidden}-10' if hidden else '784-10'}, {dtype}, full batch"
+        table(title, rounds, {name: Case(name, hidden, dtype) for name in names})
+    trained = [name for name in names if name not in ("processor limit", "loop over images")]
+    for size in (1000, 100, 10):
+        cases = {name: Case(name, batch_size=size) for name in trained}
+        table(f"784-30-10, float64, batch size {size}", rounds, cases)
+    sizes = {f"{n} hidden neurons": Case(hidden=n) for n in (10, 30, 100, 300)}
+    table("this program, float64, full batch", rounds, sizes)
+    runs = {f"{n} runs together": Case(runs=n) for n in (1, 2, 4)}
+    table("784-30-10, float64, full batch", rounds, runs)
+    for epochs in (1, 30):
+        cases = {name: Case(name, epochs=epochs) for name in ("this program", *found)}
+        table(f"784-30-10, whole process, epochs: {epochs}", rounds, cases)
 
 
 if __name__ == "__main__":

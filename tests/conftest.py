@@ -8,12 +8,19 @@ from typing import Any
 import reproduce  # before anything imports numpy: it sets the number of BLAS's threads
 
 # isort: split
+import hypothesis
 import pytest
 from click.testing import CliRunner, Result
 
 import mnist_loader
 
 SMALL = Path(__file__).parent / "fixtures" / "nielsen_protocol2.pkl.gz"
+
+# No test may fail because the computer is slow, or busy with something else.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 
 def runner() -> CliRunner:
