@@ -40,9 +40,9 @@ from typing import Any, NamedTuple, TypeVar
 
 # The threads are ours, over chunks of images; BLAS's own in each of them would make an epoch up
 # to twice as long. BLAS reads their number when numpy is imported; what the user has set counts.
-if "OMP_NUM_THREADS" not in os.environ:
+if not os.environ.get("OMP_NUM_THREADS"):
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        os.environ.setdefault(name, "1")
+        os.environ[name] = os.environ.get(name) or "1"
 sys.path.append(str(Path(__file__).resolve().parent))  # which python -I leaves out
 
 import click
@@ -348,17 +348,18 @@ def for_each(
         x = chunk.images[chunk.indices].T.astype(w.dtype)
         return function(seeing, x, chunk.labels[chunk.indices] == DIGITS)
 
+    def begun(chunk: Chunk) -> Callable[[], Result]:
+        if len(chunks) > 1 and THREADS > 1:
+            with suppress(RuntimeError):  # No thread can be started: this one does the work.
+                return POOL.submit(of_chunk, chunk).result
+        return partial(of_chunk, chunk)
+
     ahead = []  # As a gradient can be large, few are computed ahead of the sum.
-    if len(chunks) > 1 and THREADS > 1:
-        with suppress(RuntimeError):  # No thread can be started: this one works alone.
-            ahead = [POOL.submit(of_chunk, chunk) for chunk in chunks[:THREADS]]
-    if not ahead:
-        yield from map(of_chunk, chunks)
-        return
-    for chunk in chunks[THREADS:]:
-        ahead.append(POOL.submit(of_chunk, chunk))
-        yield ahead.pop(0).result()
-    yield from (future.result() for future in ahead)
+    for chunk in chunks:
+        ahead.append(begun(chunk))
+        if len(ahead) > THREADS:
+            yield ahead.pop(0)()
+    yield from (result() for result in ahead)
 
 
 def thread_count() -> int:
@@ -444,10 +445,7 @@ WIDTH = 80  # columns of plain text, but for the line with the command
 
 
 class Experiment:
-    """All runs that a command line asks for, with what the reports say of them.
-
-    `values` has all values of each option of `main`; `given` names those that were given.
-    """
+    """A run for each combination of the `values` of main's options, of which some were `given`."""
 
     def __init__(self, values: dict[str, list[Any]], given: list[str]) -> None:
         [hidden], [data], [self.every] = values["hidden"], values["data"], values["every"]
@@ -697,6 +695,7 @@ def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
         yield "Main cause: not in these figures."
 
 
+@np.errstate(over="ignore")
 def draw(experiment: Experiment, kind: str) -> bytes:
     """Return a "png", "svg" or "pdf" of all runs: cost, accuracy and, if examined, z2."""
     os.environ.update(MPLBACKEND="agg", SOURCE_DATE_EPOCH="0")  # the same picture everywhere

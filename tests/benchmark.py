@@ -87,7 +87,7 @@ def limit(case: Case) -> tuple[Epoch, float]:
     """The products with the images, two in the training and one after, as fast as large ones."""
     a = np.random.RandomState(0).rand(4000, 4000).astype(case.dtype)
     multiplications = (2 * FULL + TESTED) * 784 * (case.hidden or 10)
-    return lambda: math.nan * (a @ a)[0, 0], multiplications / 4000**3
+    return lambda: math.nan * float((a @ a)[0, 0]), multiplications / 4000**3
 
 
 def data(case: Case) -> tuple[Array, Array, Array, Array]:

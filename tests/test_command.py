@@ -368,12 +368,13 @@ def test_of_more_than_four_runs_each_gets_a_row_in_the_order_given(run_small: Ru
     assert "epoch " not in text
     headings, *lines, baseline = table_with("init-scale", text)
     assert headings.split()[:4] == ["init-scale", "init", "prime", "first"]
-    assert [line.split()[:3] for line in lines] == [
+    runs = [
         [scale, init, prime]
         for scale in ("1", "0.2", "fan-in")
         for init in ("rand", "rand-0.5")
         for prime in ("buggy", "fixed")
     ]
+    assert [line.split()[:3] for line in lines] == runs
     rows = csv_of(run_small(*arguments, "--format", "csv"))
     assert len(rows) == 24
     for line, first, last in zip(lines, rows[:12], rows[12:], strict=True):
@@ -386,6 +387,12 @@ def test_of_more_than_four_runs_each_gets_a_row_in_the_order_given(run_small: Ru
     ]
     digits = [f"{row['top_digit']} ({row['top_count']} of {row['total']})" for row in rows[12:]]
     assert [cells[-1] for cells in table[1:-1]] == digits
+    # Above the figures of each diagnosis stands which run it is of.
+    words = " ".join(printed(run_small(*arguments, "--diagnose")).split())
+    *parts, _ = words.split(" before after limit meaning ")
+    for part, (scale, init, prime) in zip(parts, runs, strict=True):
+        name = f" --init-scale {scale} --init {init} --{prime}-prime"
+        assert name in part.rpartition("baseline")[2]
 
 
 def test_of_many_batch_sizes_the_steps_are_shown(run_small: Run) -> None:
@@ -639,6 +646,7 @@ ON_THE_SMALL_DATA = {
         WRONG,
     ),
     "--init randn --batch-size 10 --epochs 6": (LITTLE, TOO_FEW.format(30)),
+    "--eta 1e4 --epochs 6": (WORSE, TOO_FEW.format(6)),
     "--hidden 1 --init-scale fan-in --batch-size 1 --epochs 6": (LITTLE, UNKNOWN),
     "--hidden 1 --init rand-0.5 --batch-size 1 --epochs 6": (WORSE, UNKNOWN),
     "--hidden 5 --init rand-0.5 --eta 1e4 --epochs 3": (
@@ -909,7 +917,7 @@ def test_any_command_line_runs_or_ends_in_one_error_line(arguments: list[tuple[s
 
 # Pictures
 
-NINE = "--init rand --init rand-0.5 --init randn --init-scale 1 --init-scale 0.1 --init-scale 0"
+NINE = "--init rand --init rand-0.5 --init randn --init-scale 1e4 --init-scale 0.1 --init-scale 0"
 FOUR = "--hidden 5 --buggy-prime --fixed-prime --init rand --init randn"
 HEADS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
