@@ -182,8 +182,11 @@ def torch(case: Case) -> tuple[Epoch, float]:
     def epoch() -> float:
         total = 0.0
         for batch in batches():
+            its_x, its_y = x, y
+            if case.batch_size < FULL:  # A little faster than x[batch].
+                its_x, its_y = (a.index_select(0, t.from_numpy(batch)) for a in (x, y))
             optimizer.zero_grad()
-            cost = cost_of(model(x[batch]), y[batch])
+            cost = cost_of(model(its_x), its_y)
             cost.backward()
             optimizer.step()
             total += cost.item()
