@@ -17,46 +17,39 @@ The names are those of Nielsen's book "Neural Networks and Deep Learning".
 
 from __future__ import annotations
 
-import signal
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
-
-import importlib.util
+import csv
+import importlib.metadata
 import io
 import itertools
 import math
 import os
 import shlex
+import signal
+import string
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-# The threads are ours, over chunks of images; BLAS's own in each of them would make an epoch up
-# to twice as long. BLAS reads their number when numpy is imported; what the user has set counts.
-if not os.environ.get("OMP_NUM_THREADS"):
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-        os.environ[name] = os.environ.get(name) or "1"
-sys.path.append(str(Path(__file__).resolve().parent))  # which python -I leaves out
+# The threads are ours, over blocks of images. BLAS must not start its own in each of them,
+# and reads how many it may start when numpy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 import mnist_loader
 
-__version__ = "2.0"
+__version__ = "3.0"
 
 Array = np.ndarray[Any, Any]
-Result = TypeVar("Result")
-RandomState = np.random.RandomState
-DIGITS, ALL = np.arange(10)[:, np.newaxis], slice(None)
 Gradient = tuple[float, list[Array], list[Array]]  # a cost, its nabla_w and its nabla_b
 
 
@@ -70,7 +63,7 @@ def sigmoid(z: Array) -> Array:
 
 def sigmoid_prime(z: Array) -> Array:
     """Return the derivative of the sigmoid at `z`."""
-    return fixed_prime(sigmoid(z))
+    return sigmoid(z) * (1.0 - sigmoid(z))
 
 
 def buggy_prime(a: Array) -> Array:
@@ -90,7 +83,7 @@ def cross_entropy(z: Array, y: Array) -> float:
     ln a = -ln(1 + e^-z) and ln(1-a) = -ln(1 + e^z) it is accurate where a is rounded to 0 or 1.
     """
     u = np.where(y, -z, z)
-    # ln(1 + e^u) without overflow; np.logaddexp(0, u) is the same, up to 6 times as slow.
+    # ln(1 + e^u) without overflow; np.logaddexp(0, u) is the same, and slower.
     terms = np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u)))
     return float(terms.sum(dtype=np.float64))
 
@@ -112,10 +105,12 @@ class Network:
 
         Each of the m columns of x, shape (784, m), is an image.
         """
-        zs, activations = [], [x]
-        for w, b in zip(self.weights, self.biases, strict=True):
-            zs.append(w @ activations[-1] + b)
-            activations.append(sigmoid(zs[-1]))
+        zs = []
+        activations = [x]
+        for w, b in zip(self.weights, self.biases):
+            z = w @ activations[-1] + b
+            zs.append(z)
+            activations.append(sigmoid(z))
         return zs, activations
 
     def backprop(self, x: Array, y: Array) -> Gradient:
@@ -125,38 +120,165 @@ class Network:
         to BP4 of Nielsen's chapter 2, BP1 in the form of chapter 3 for cross-entropy.
         """
         zs, activations = self.feedforward(x)
-        deltas = [activations[-1] - y]  # BP1
-        for w, a in zip(self.weights[:0:-1], activations[-2:0:-1], strict=True):
-            deltas.insert(0, (w.T @ deltas[0]) * self.prime(a))  # BP2
-        nabla_b = [delta.sum(axis=1, keepdims=True) for delta in deltas]  # BP3
-        nabla_w = [delta @ a.T for delta, a in zip(deltas, activations[:-1], strict=True)]  # BP4
+        delta = activations[-1] - y  # BP1
+        nabla_b = [delta.sum(axis=1, keepdims=True)]  # BP3
+        nabla_w = [delta @ activations[-2].T]  # BP4
+        for layer in range(len(self.weights) - 1, 0, -1):
+            delta = (self.weights[layer].T @ delta) * self.prime(activations[layer])  # BP2
+            nabla_b.insert(0, delta.sum(axis=1, keepdims=True))
+            nabla_w.insert(0, delta @ activations[layer - 1].T)
         return cross_entropy(zs[-1], y), nabla_w, nabla_b
 
     def step(self, rate: float, nabla_w: list[Array], nabla_b: list[Array]) -> None:
-        """Subtract `rate` times the gradient from the weights and biases."""
-        for array, nabla in zip(self.weights + self.biases, nabla_w + nabla_b, strict=True):
-            array -= rate * nabla
+        """Subtract `rate` times the gradient, which it overwrites, from the weights and biases."""
+        for parameter, nabla in zip(self.weights + self.biases, nabla_w + nabla_b):
+            nabla *= rate
+            parameter -= nabla
+
+    def seeing(self, pixels: Array | None) -> Network:
+        """Return the same network for images of which only these pixels, or all, are given."""
+        if pixels is None:
+            return self
+        weights = self.weights.copy()
+        weights[0] = weights[0][:, pixels]
+        return replace(self, weights=weights)
+
+
+# The images
+
+DIGITS = np.arange(10)[:, np.newaxis]  # labels == DIGITS is one-hot, a column for each label
+BLOCK = 1000  # images of the full batch that stay in the cache for both products with them
+SHARED = 500  # images of a mini-batch: to share fewer costs the threads more than it gains
+
+
+class Block(NamedTuple):
+    """As many images as a thread works on at a time."""
+
+    images: Array  # float32 of shape (m, p)
+    labels: Array  # of shape (m,)
+    pixels: Array | None = None  # which p of the 784, if not all; the others are 0
+
+    def x(self, dtype: np.dtype[Any]) -> Array:
+        """Return the images as columns.
+
+        They are kept as float32. Converting them a block at a time, in the cache, halves the
+        memory, and takes no longer than reading float64 would.
+        """
+        return self.images.T.astype(dtype)
+
+
+class Images:
+    """Images, float32 of shape (n, 784), and their labels, (n,)."""
+
+    def __init__(self, images: Array, labels: Array) -> None:
+        self.images = images
+        self.labels = labels
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """All images, in blocks of like images, without the pixels that are 0 in a block.
+
+        There the gradient is 0, too. Images that are sorted by the top, right and left edge
+        of what is drawn have more such pixels in common.
+        """
+        square = self.images.reshape(-1, 28, 28)
+        rows = square.any(axis=2)
+        columns = square.any(axis=1)
+        top = rows.argmax(axis=1)
+        left = columns.argmax(axis=1)
+        right = np.fliplr(columns).argmax(axis=1)
+        order = np.lexsort((left, right, top))
+        blocks = []
+        for start in range(0, len(order), BLOCK):
+            indices = order[start : start + BLOCK]
+            images = self.images[indices]
+            pixels = np.flatnonzero(images.any(axis=0))
+            blocks.append(Block(images.take(pixels, axis=1), self.labels[indices], pixels))
+        return blocks
+
+    def batches(self, size: int | None, random: np.random.RandomState) -> Iterator[list[Block]]:
+        """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
+
+        None, or as many as there are, is the full batch, for which nothing is drawn.
+        """
+        n = len(self.labels)
+        if size is None or size >= n:
+            yield self.blocks
+            return
+        order = random.permutation(n)
+        for start in range(0, n, size):
+            indices = order[start : start + size]
+            batch = []
+            for i in range(0, len(indices), SHARED):
+                shared = indices[i : i + SHARED]
+                batch.append(Block(self.images[shared], self.labels[shared]))
+            yield batch
+
+
+def load_images(path: Path | None = None) -> tuple[Images, Images]:
+    """Return the training and the test images of MNIST, or of another folder or file.
+
+    Raises mnist_loader.DataError if they cannot be used.
+    """
+    (images, labels), _, (test_images, test_labels) = mnist_loader.load_data(path)
+    return Images(images, labels), Images(test_images, test_labels)
 
 
 # Where a run starts
 
+PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
+INITS = ["rand", "rand-0.5", "randn"]
+DTYPES = ["float64", "float32"]
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What defines a run, but for the data and the number of epochs."""
+    """What defines a run, but for the data and the number of epochs.
 
-    hidden: int  # neurons; 0 is the 784-10 network
-    init: str  # "rand", "rand-0.5" or "randn"
-    init_scale: float | str  # a factor, or "fan-in"
-    prime: str  # "buggy", "fixed" or, without a hidden layer, ""
-    eta: float
-    batch_size: int  # images per step; all of them is the full batch
-    seed: int
-    dtype: str  # "float64" or "float32"
+    `init` and `init_scale` are of both layers, or two with a comma, "rand-0.5,rand": of the
+    hidden layer (w2, b2), of the output layer (w3, b3). Raises ValueError for what is not known.
+    """
+
+    hidden: int = 0  # neurons; 0 is the 784-10 network
+    prime: str = "fixed"  # a key of PRIMES, which only a hidden layer uses
+    init: str = "rand"  # of INITS
+    init_scale: float | str = 1  # a factor, or "fan-in"
+    eta: float = 0.5
+    batch_size: int | None = None  # images per step; None is all of them, the full batch
+    seed: int = 0
+    dtype: str = "float64"  # of DTYPES
+
+    def __post_init__(self) -> None:
+        if self.prime not in PRIMES:
+            raise ValueError(f"prime {self.prime!r} is not one of {', '.join(PRIMES)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        for init in self.of_layers(self.init):
+            if init not in INITS:
+                raise ValueError(f"init {init!r} is not one of {', '.join(INITS)}")
+        for scale in self.of_layers(self.init_scale):
+            if scale != "fan-in" and not 0 <= float(scale) < math.inf:
+                raise ValueError(f"init_scale {scale!r} is not fan-in or a number from 0 on")
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of neurons in each layer, pixels first."""
+        if self.hidden:
+            return [784, self.hidden, 10]
+        return [784, 10]
+
+    def of_layers(self, setting: float | str) -> list[str]:
+        """Return `init` or `init_scale` layer by layer, the hidden layer first."""
+        layers = len(self.sizes) - 1
+        values = str(setting).split(",")
+        if len(values) == 1:
+            return values * layers
+        if len(values) != layers:
+            raise ValueError(f"{setting!r} has {len(values)} parts; layers with weights: {layers}")
+        return values
 
 
-@np.errstate(over="ignore")  # train looks for divergence
-def initial_network(settings: Settings, random: RandomState) -> Network:
+def initial_network(settings: Settings, random: np.random.RandomState) -> Network:
     """Return the network that a run starts from.
 
     The draws are those of the question's script: all weights, layer by layer, then all
@@ -164,41 +286,38 @@ def initial_network(settings: Settings, random: RandomState) -> Network:
     A factor multiplies all of them, as r in the question; "fan-in" divides each weight by
     the square root of its neuron's number of inputs (Nielsen, chapter 3), but no bias.
     """
-    draw = random.randn if settings.init == "randn" else random.rand
-    shift = 0.5 if settings.init == "rand-0.5" else 0.0
-
-    def initial(n_out: int, n_in: int) -> Array:
-        array = draw(n_out, n_in) - shift
-        if isinstance(settings.init_scale, str):
-            array /= math.sqrt(n_in)
+    sizes = settings.sizes
+    inits = settings.of_layers(settings.init)
+    weights = []
+    biases = []
+    for layer, init in enumerate(inits):
+        weights.append(random_array(init, sizes[layer + 1], sizes[layer], random))
+    for layer, init in enumerate(inits):
+        biases.append(random_array(init, sizes[layer + 1], 1, random))
+    for layer, scale in enumerate(settings.of_layers(settings.init_scale)):
+        if scale == "fan-in":
+            weights[layer] /= math.sqrt(sizes[layer])
         else:
-            array *= settings.init_scale
-        return array.astype(settings.dtype)
-
-    sizes = [784, settings.hidden, 10] if settings.hidden else [784, 10]
-    weights = [initial(n_out, n_in) for n_in, n_out in itertools.pairwise(sizes)]
-    biases = [initial(n_out, 1) for n_out in sizes[1:]]
-    return Network(weights, biases, buggy_prime if settings.prime == "buggy" else fixed_prime)
-
-
-class Run:
-    """A network in training, and the epochs and steps made so far."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.random = RandomState(settings.seed)  # of the weights, then the order of the images
-        self.network = initial_network(settings, self.random)
-        self.epochs: list[Epoch] = []
-        self.steps = 0
-        self.name = self.options = ""  # what tells it from other runs
-        self.examinations: list[dict[str, float]] = []  # before and after the training
+            weights[layer] *= float(scale)
+            biases[layer] *= float(scale)
+    return Network(
+        [w.astype(settings.dtype) for w in weights],
+        [b.astype(settings.dtype) for b in biases],
+        PRIMES[settings.prime],
+    )
 
 
-# Training
+def random_array(init: str, rows: int, columns: int, random: np.random.RandomState) -> Array:
+    """Return an array of random numbers of one of INITS, float64."""
+    if init == "rand":
+        return random.rand(rows, columns)
+    if init == "rand-0.5":
+        return random.rand(rows, columns) - 0.5
+    return random.randn(rows, columns)
 
 
 class Epoch(NamedTuple):
-    """What is reported of an epoch of one run, a pass over the training images.
+    """What is reported of an epoch, a pass over the training images.
 
     `cost` is the mean over them, of each at the weights before the step that it takes part
     in. After the epoch, `correct` test images are classified rightly, `predicted[j]` as j.
@@ -209,43 +328,132 @@ class Epoch(NamedTuple):
     predicted: list[int]
 
     @property
+    def total(self) -> int:
+        """How many test images there are."""
+        return sum(self.predicted)
+
+    @property
     def accuracy(self) -> float:
         """The share of the test images that are classified rightly."""
-        return self.correct / sum(self.predicted)
+        return self.correct / self.total
+
+    @property
+    def most_predicted(self) -> tuple[int, float]:
+        """The digit that is predicted most often, and its share of the test images."""
+        count = max(self.predicted)
+        return self.predicted.index(count), count / self.total
 
 
-def train(run: Run, training: Images, test: Images, epochs: int) -> Iterator[Epoch]:
-    """Train the run's network in place by gradient descent, and yield each epoch.
+@dataclass
+class Run:
+    """A network in training, and what has become of it so far."""
 
-    A step is eta/m times the gradient, summed over the m images of a batch. Raises
-    FloatingPointError, with the run and a limit, if a weight or bias is not within it.
+    settings: Settings
+    name: str = ""  # what reports call it, beside others
+    options: str = ""  # what tells it from the others
+    group: str = ""  # its name without the seed
+    epochs: list[Epoch] = field(default_factory=list)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        # The same generator draws the weights, and then the order of the images.
+        self.random = np.random.RandomState(self.settings.seed)
+        self.network = initial_network(self.settings, self.random)
+
+
+# Training
+
+
+class DivergenceError(click.ClickException):
+    """A weight has become so large that products overflow. It ends the command in one line."""
+
+
+def train_epoch(
+    run: Run, training: Images, test: Images, progress: Callable[[int], None] | None = None
+) -> None:
+    """Train a run's network for an epoch by gradient descent, and add it to `run.epochs`.
+
+    A step is eta/m times the gradient, summed over the m images of a batch. After each step
+    `progress` is called with 1. Raises DivergenceError.
     """
     network = run.network
-    limit = math.sqrt(np.finfo(run.settings.dtype).max)  # No product of two overflows.
-    for _ in range(epochs):
-        cost = 0.0
-        with np.errstate(over="ignore", invalid="ignore"):
-            for m, batch in training.batches(run.settings.batch_size, run.random):
-                its_cost, nabla_w, nabla_b = gradient(network, batch)
-                network.step(run.settings.eta / m, nabla_w, nabla_b)
-                run.steps += 1
-                cost += its_cost
-            if not all(np.abs(p).max() <= limit for p in network.weights + network.biases):
-                raise FloatingPointError(run, limit)
-            run.epochs.append(Epoch(cost / len(training.labels), *evaluate(network, test)))
-        yield run.epochs[-1]
+    settings = run.settings
+    cost = 0.0
+    for batch in training.batches(settings.batch_size, run.random):
+        batch_cost, nabla_w, nabla_b = gradient(network, batch)
+        m = sum(len(block.labels) for block in batch)
+        network.step(settings.eta / m, nabla_w, nabla_b)
+        cost += batch_cost
+        run.steps += 1
+        if progress:
+            progress(1)
+    limit = math.sqrt(np.finfo(settings.dtype).max)
+    for parameter in network.weights + network.biases:
+        if not np.abs(parameter).max() <= limit:  # which is so for nan, too
+            where = f"epoch {len(run.epochs)}"
+            if run.name:
+                where += f" of {run.name}"
+            raise DivergenceError(
+                f"{where}: the weights are larger than {limit:.1e}, or not numbers; "
+                "try a smaller --eta or --init-scale."
+            )
+    correct, predicted = evaluate(network, test)
+    run.epochs.append(Epoch(cost / len(training.labels), correct, predicted))
+
+
+if sys.platform == "linux":
+    CORES = len(os.sched_getaffinity(0))
+else:
+    CORES = os.cpu_count() or 1
+POOL = ThreadPoolExecutor(CORES)
+
+
+def gradient(network: Network, batch: list[Block]) -> Gradient:
+    """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
+    if len(batch) == 1:
+        return block_gradient(network, batch[0])  # no work to share, and nothing to sum
+    cost = 0.0
+    nabla_w = [np.zeros_like(w) for w in network.weights]
+    nabla_b = [np.zeros_like(b) for b in network.biases]
+    results = POOL.map(partial(block_gradient, network), batch)
+    # Summed in order, the bits are the same for any number of threads.
+    for block_cost, block_nabla_w, block_nabla_b in results:
+        cost += block_cost
+        for nabla, block_nabla in zip(nabla_w + nabla_b, block_nabla_w + block_nabla_b):
+            nabla += block_nabla
+    return cost, nabla_w, nabla_b
+
+
+def block_gradient(network: Network, block: Block) -> Gradient:
+    """Return what `gradient` does, of one block."""
+    w = network.weights[0]
+    x = block.x(w.dtype)
+    y = block.labels == DIGITS
+    cost, nabla_w, nabla_b = network.seeing(block.pixels).backprop(x, y)
+    if block.pixels is not None:
+        nabla_of_all_pixels = np.zeros_like(w)
+        nabla_of_all_pixels[:, block.pixels] = nabla_w[0]
+        nabla_w[0] = nabla_of_all_pixels
+    return cost, nabla_w, nabla_b
 
 
 def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:
-    """Return how many images are classified rightly, and how many as 0, as 1, ... as 9.
+    """Return how many images are classified rightly, and how many as 0, as 1, ... as 9."""
+    digits = np.concatenate(list(POOL.map(partial(classify, network), test.blocks)))
+    labels = np.concatenate([block.labels for block in test.blocks])
+    return int(np.sum(digits == labels)), np.bincount(digits, minlength=10).tolist()
+
+
+def classify(network: Network, block: Block) -> Array:
+    """Return the digits, shape (m,), that the network takes the images of a block for.
 
     The digit is the argmax of the activations, not of z: where they are rounded to 1
     they tie, and the lowest digit wins, as it does in the question.
     """
-    outputs = for_each(test.chunks, network, lambda network, x, _: network.feedforward(x)[1][-1])
-    digits = np.concatenate([a.argmax(axis=0) for a in outputs])
-    labels = np.concatenate([chunk.labels for chunk in test.chunks])
-    return int(np.sum(digits == labels)), np.bincount(digits, minlength=10).tolist()
+    x = block.x(network.weights[0].dtype)
+    _, activations = network.seeing(block.pixels).feedforward(x)
+    digits: Array = activations[-1].argmax(axis=0)
+    return digits
 
 
 def baseline(training: Images, test: Images) -> Epoch:
@@ -255,625 +463,767 @@ def baseline(training: Images, test: Images) -> Epoch:
     cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants have a lower one.
     """
     p = np.bincount(training.labels, minlength=10) / len(training.labels)
-    cost = sum(-np.sum(q * np.log(q)) for q in (p[p > 0], 1 - p[p < 1]))
-    predicted = [len(test.labels) * int(j == p.argmax()) for j in range(10)]
-    return Epoch(float(cost), int(np.sum(test.labels == p.argmax())), predicted)
-
-
-# The images, and what makes it fast
-
-
-class Chunk(NamedTuple):
-    """As many images as a thread works on at a time: the rows `indices` of `images`."""
-
-    images: Array  # float32, of shape (n, p)
-    labels: Array  # of shape (n,)
-    pixels: Array | slice = ALL  # which p of the 784
-    indices: Array | slice = ALL
-
-
-class Images:
-    """Images, float32 of shape (n, 784), and their labels, (n,), in chunks and batches."""
-
-    def __init__(self, images: Array, labels: Array, hidden: int = 0) -> None:
-        self.images, self.labels = images, labels
-        # 1000 images stay in the cache for both products with them: 500 or 4000 take a fifth
-        # longer. A hidden layer wider than the images gets smaller chunks, for the memory.
-        self.chunk_size = max(100, 1000 * 784 // max(784, hidden))
-
-    @cached_property
-    def chunks(self) -> list[Chunk]:
-        """All images in chunks of like images, without the pixels that are 0 in a chunk.
-
-        There the gradient is 0 too. Images sorted by the top, right and left edge of what is
-        drawn leave 385 pixels of 784 and save a third of the time (unsorted: 605, a fifth).
-        """
-        square = self.images.reshape(-1, 28, 28)
-        columns = square.any(axis=1)
-        left, right = columns.argmax(axis=1), np.fliplr(columns).argmax(axis=1)
-        order = np.lexsort((left, right, square.any(axis=2).argmax(axis=1)))
-        chunks = []
-        for indices in np.split(order, range(self.chunk_size, len(order), self.chunk_size)):
-            images = self.images[indices]
-            pixels = np.flatnonzero(images.any(axis=0))
-            chunks.append(Chunk(images.take(pixels, axis=1), self.labels[indices], pixels))
-        return chunks
-
-    def batches(self, size: int, random: RandomState) -> Iterator[tuple[int, list[Chunk]]]:
-        """Yield the number of images and the chunks of each batch of an epoch."""
-        n = len(self.labels)
-        if size >= n:
-            yield n, self.chunks
-            return
-        order = random.permutation(n)  # The last batch may be shorter.
-        for batch in (order[start : start + size] for start in range(0, n, size)):
-            # Sharing 500 images or less costs the threads as much as it gains.
-            parts = [batch[start : start + 500] for start in range(0, len(batch), 500)]
-            yield len(batch), [Chunk(self.images, self.labels, ALL, part) for part in parts]
-
-
-def gradient(network: Network, batch: Sequence[Chunk]) -> Gradient:
-    """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    gradients = for_each(batch, network, Network.backprop)
-    if len(batch) == 1 and batch[0].pixels is ALL:  # a small mini-batch: nothing to sum
-        return next(gradients)
-    cost, nabla_b = 0.0, [np.zeros_like(b) for b in network.biases]
-    nabla_w = [np.zeros_like(w) for w in network.weights]
-    # Summed in order, the bits are the same for any number of threads.
-    for chunk, (its_cost, (its_first, *its_others), its_nabla_b) in zip(
-        batch, gradients, strict=True
-    ):
-        cost += its_cost
-        nabla_w[0][:, chunk.pixels] += its_first
-        for nabla, its_nabla in zip(nabla_w[1:] + nabla_b, its_others + its_nabla_b, strict=True):
-            nabla += its_nabla
-    return cost, nabla_w, nabla_b
-
-
-def for_each(
-    chunks: Sequence[Chunk], network: Network, function: Callable[[Network, Array, Array], Result]
-) -> Iterator[Result]:
-    """Yield function(network, x, y) for each chunk, in order; threads share the work.
-
-    The network given is that of the chunk's pixels. `x`, in the network's dtype, has the
-    images as columns; `y`, bool of shape (10, m), has their digits, one-hot.
-    """
-
-    def of_chunk(chunk: Chunk) -> Result:
-        seeing, (w, *others) = network, network.weights
-        if chunk.pixels is not ALL:
-            seeing = replace(network, weights=[w[:, chunk.pixels], *others])
-        # The images are kept as float32. Converting them here, in the cache, halves the
-        # memory, and takes no longer than reading float64 would.
-        x = chunk.images[chunk.indices].T.astype(w.dtype)
-        return function(seeing, x, chunk.labels[chunk.indices] == DIGITS)
-
-    def begun(chunk: Chunk) -> Callable[[], Result]:
-        if len(chunks) > 1 and THREADS > 1:
-            with suppress(RuntimeError):  # No thread can be started: this one does the work.
-                return POOL.submit(of_chunk, chunk).result
-        return partial(of_chunk, chunk)
-
-    ahead = []  # As a gradient can be large, few are computed ahead of the sum.
-    for chunk in chunks:
-        ahead.append(begun(chunk))
-        if len(ahead) > THREADS:
-            yield ahead.pop(0)()
-    yield from (result() for result in ahead)
-
-
-def thread_count() -> int:
-    """Return how many threads keep the cores busy, with those that BLAS starts in each."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    counts = [os.environ.get(name, "")[:9] for name in names]
-    return max(1, cores // max([1, *(int(count) for count in counts if count.isdecimal())]))
-
-
-THREADS = thread_count()
-POOL = ThreadPoolExecutor(THREADS, initializer=partial(np.seterr, over="ignore", invalid="ignore"))
+    cost = 0.0
+    for q in np.concatenate([p, 1 - p]):
+        if q > 0:
+            cost -= float(q * np.log(q))
+    digit = int(p.argmax())
+    predicted = [0] * 10
+    predicted[digit] = len(test.labels)
+    return Epoch(cost, int(np.sum(test.labels == digit)), predicted)
 
 
 # What is measured
 
 EXAMINED = 1000  # So many training images, the first, are looked at for z2 and a2,
 CHECKED = 20  # and so many for the error of the gradient.
-OVER = f"z2, a2: first {EXAMINED:,} training images; error: first {CHECKED}; gradients, cost: all"
-VARIATION, ERROR = "a2, deviation between images", "error of the gradient"
-ROUNDING = 1e-5  # A relative error up to this may be that of rounding the cost.
 
 
-def examined(run: Run, epochs: Iterator[Epoch], training: Images) -> Iterator[Epoch]:
-    """Pass a run's epochs on, and examine its network before the first and after the last."""
-    run.examinations.append(examine(run.network, training))
-    yield from epochs
-    run.examinations.append(examine(run.network, training))
+class Figures(NamedTuple):
+    """What is measured of a network; for gradients, the norm of their mean over the images."""
+
+    mean_z2: float  # of the weighted inputs of the hidden layer
+    least_z2: float  # the one that is nearest to 0, without its sign
+    a2_varies: float  # standard deviation between images, of the neuron that varies most
+    nabla_w2: float
+    right_nabla_w2: float  # with the right derivative
+    nabla_w3: float
+    error: float  # of the gradient, relative
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def examine(network: Network, training: Images) -> dict[str, float]:
-    """Return figures of a network at its present weights, by what they are of.
-
-    Cost and gradient are means over the images; of a gradient the norm is given.
-    """
-    figures, x = {}, training.images[:EXAMINED].T.astype(np.float64)
-    layers = ["w2", "w3"] if network.weights[1:] else ["w"]
-    if network.weights[1:]:
-        (z2, _), (_, a2, _) = network.feedforward(x)
-        figures["z2, mean"] = float(z2.mean())
-        figures["z2, smallest size"] = float(np.abs(z2).min())
-        figures[VARIATION] = float(a2.std(axis=1).mean())
-    for prime, how in (network.prime, "as computed"), (fixed_prime, "right derivative"):
-        cost, nabla_w, _ = gradient(replace(network, prime=prime), training.chunks)
-        for layer, nabla in zip(layers, nabla_w, strict=True):
-            name = f"gradient of {layer}" + (f", {how}" if layer == "w2" else "")
-            figures[name] = float(np.linalg.norm(nabla)) / len(training.labels)
-    y = training.labels[:CHECKED] == DIGITS
-    figures[ERROR] = gradient_error(network, x[:, :CHECKED], y)
-    return figures | {"cost": cost / len(training.labels)}
+def examine(network: Network, training: Images) -> Figures:
+    """Return the figures of a network with a hidden layer, at its present weights."""
+    x = training.images[:EXAMINED].T.astype(np.float64)
+    zs, activations = network.feedforward(x)
+    n = len(training.labels)
+    _, nabla_w, _ = gradient(network, training.blocks)
+    _, right_nabla_w, _ = gradient(replace(network, prime=fixed_prime), training.blocks)
+    return Figures(
+        mean_z2=float(zs[0].mean()),
+        least_z2=float(np.abs(zs[0]).min()),
+        a2_varies=float(activations[1].std(axis=1).max()),
+        nabla_w2=float(np.linalg.norm(nabla_w[0])) / n,
+        right_nabla_w2=float(np.linalg.norm(right_nabla_w[0])) / n,
+        nabla_w3=float(np.linalg.norm(nabla_w[1])) / n,
+        error=gradient_error(network, x[:, :CHECKED], training.labels[:CHECKED] == DIGITS),
+    )
 
 
 def gradient_error(network: Network, x: Array, y: Array) -> float:
-    """Return how wrong nabla_w is for the images `x` with the one-hot digits `y`.
+    """Return the relative error of nabla_w, by how the cost of a few images really changes.
 
-    Along the unit vector of each layer's nabla_w the cost should rise by the sum of their
-    norms. Returned is the relative error of that against the central difference, in float64;
-    what rounding can account for is ROUNDING at most.
+    Along the unit vector of each layer's nabla_w it should rise by the sum of their norms.
     """
-    weights, biases = ([p.astype(float) for p in ps] for ps in (network.weights, network.biases))
-    network = replace(network, weights=weights, biases=biases)
-    cost, nabla_w, _ = network.backprop(x, y)
+    weights = [w.astype(np.float64) for w in network.weights]
+    cost, nabla_w, _ = replace(network, weights=weights).backprop(x, y)
     norms = [float(np.linalg.norm(nabla)) for nabla in nabla_w]
-    units = [nabla / (norm or 1.0) for nabla, norm in zip(nabla_w, norms, strict=True)]
+    expected = sum(norms)
 
     def cost_at(distance: float) -> float:
-        changed = [w + distance * unit for w, unit in zip(weights, units, strict=True)]
-        return cross_entropy(replace(network, weights=changed).feedforward(x)[0][-1], y)
+        moved = []
+        for w, nabla, norm in zip(weights, nabla_w, norms):
+            moved.append(w + distance * nabla / (norm or 1.0))
+        zs, _ = replace(network, weights=moved).feedforward(x)
+        return cross_entropy(zs[-1], y)
 
-    h, rise = 1e-4, sum(norms)
+    h = 1e-3
     slope = (cost_at(h) - cost_at(-h)) / (2 * h)
-    # Of the cost, and of a - y times all that backprop multiplies it by.
-    rounded = cost / h + (1 + x.sum()) * (1 + max(np.abs(w).max() for w in weights))
-    rounded *= np.finfo(np.float64).eps / ROUNDING
-    return max(ROUNDING, float(abs(rise - slope) / max(rise, abs(slope), rounded)))
+    rounding = 1e-6 + 1e-10 * cost  # A slope below it may be one of rounding alone.
+    return abs(expected - slope) / max(expected, abs(slope), rounding)
 
 
 # What is printed
 
-MOST_ABREAST = 4  # So many runs are shown side by side; of more, only how they end.
-WIDTH = 80  # columns of plain text, but for the line with the command
+ABREAST = 4  # So many runs are shown side by side, epoch by epoch; of more, only how they end.
+SAME = 0.01  # a2_varies, from which on the hidden layer tells images apart
+WRONG = 0.01  # the largest error of a right gradient
+CHANGED = 0.01  # how much of itself the cost loses or gains where it is falling or rising,
+LAST = 3  # in so many epochs
+
+# The columns of tables: a heading, and a width to which cells are moved to the right, if not 0.
+COST = ("cost", 12)
+CORRECT = ("correct", 9)
+LOWEST = ("lowest", 9)
+HIGHEST = ("highest", 9)
+ACCURACY = ("accuracy", 10)
+MOST_PREDICTED = ("  most predicted", 0)
+FIGURES = [
+    ("mean z2", 10),
+    ("least z2", 10),
+    ("a2 varies", 11),
+    ("nabla w2", 10),
+    ("right one", 11),
+    ("nabla w3", 10),
+    ("error", 7),
+]
+EXPLANATIONS = [
+    "mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one that is "
+    f"nearest to 0 (for the first {EXAMINED:,} training images)",
+    "a2 varies: the standard deviation of a hidden neuron's activation between these images, "
+    f"where it is largest; below {SAME}, the layer is said to put out the same for every image",
+    "nabla w2, nabla w3: the norm of the gradient, the mean over all training images; "
+    "right one: of w2, with the right derivative",
+    "error: of nabla w2 and nabla w3, against differences of the cost (for the first "
+    f"{CHECKED} training images); above {WRONG:.0%}, the gradient is said to be wrong",
+    f"falling, rising: by more than {CHANGED:.0%} of the cost in the last {LAST} epochs",
+]
 
 
-class Experiment:
-    """A run for each combination of the `values` of main's options, of which some were `given`."""
+class Table:
+    """Prints its headings, and then a row at a time, in plain text or Markdown."""
 
-    def __init__(self, values: dict[str, list[Any]], given: list[str]) -> None:
-        [hidden], [data], [self.every] = values["hidden"], values["data"], values["every"]
-        mnist = mnist_loader.load_data(data)
-        training, test = Images(*mnist[0], hidden), Images(*mnist[2], hidden)
-        self.baseline, self.sample = baseline(training, test), training.images[:EXAMINED].T
-        n = len(training.labels)
-        sizes = dict.fromkeys(min(size, n) for size in values["batch_size"] or [n])
-        values["batch_size"] = list(sizes)
-        values["prime"] = (values["prime"] or ["fixed"]) if hidden else [""]
-        values["epochs"] = [self.epochs] = [values["epochs"][0] or (30 if hidden else 100)]
+    def __init__(self, columns: list[tuple[str, int]], markdown: bool) -> None:
+        self.widths = [width for _, width in columns]
+        self.markdown = markdown
+        self.row([heading for heading, _ in columns])
+        if markdown:
+            self.row(["---:" if width else "---" for width in self.widths])
 
-        settings = {name: values[name] for name in values if name in Settings.__annotations__}
-        self.compared = [name for name in settings if len(settings[name]) > 1]
-        combinations = itertools.product(*settings.values())
-        self.runs = [Run(Settings(**dict(zip(settings, c, strict=True)))) for c in combinations]
-        for run, letter in zip(self.runs, itertools.cycle("ABCD"), strict=False):
-            run.options = " ".join(option(n, getattr(run.settings, n)) for n in self.compared)
-            run.name = letter if 1 < len(self.runs) <= MOST_ABREAST else run.options
-        names = dict.fromkeys(["hidden", *self.compared, *settings, "epochs", *given])
-        words = [option(name, value) for name in names for value in values[name]]
-        self.command = " ".join(["python reproduce.py", *filter(None, words)])
-
-        is_mnist = data is None or mnist_loader.is_mnist(mnist)
-        images = "MNIST images" if is_mnist else f"images of {str(data)!a}, not the standard MNIST"
-        layers = f"784-{hidden}-10" if hidden else "784-10"
-        self.title = f"{layers} sigmoid network, {n:,} {images}, cross-entropy"
-        if len(sizes) == 1:
-            self.title += (
-                ", full-batch" if n in sizes else f", mini-batches\xa0of\xa0{min(sizes):,}"
-            )
-        # An epoch is trained when it is asked for, for the row that is printed of it.
-        results = [train(run, training, test, self.epochs) for run in self.runs]
-        if values["diagnose"] == [True]:
-            results = [examined(*of, training) for of in zip(self.runs, results, strict=True)]
-        self.results: Iterable[tuple[Epoch, ...]] = zip(*results, strict=True)
+    def row(self, cells: list[str]) -> None:
+        """Print a row."""
+        if self.markdown:
+            click.echo(f"| {' | '.join(cell.strip() for cell in cells)} |")
+            return
+        line = ""
+        for cell, width in zip(cells, self.widths):
+            line += cell.rjust(width)
+        click.echo(line.rstrip())
 
 
-def option(name: str, value: object) -> str:
-    """Return how the command line sets `name`, a parameter of `main`, to `value`."""
-    if name == "prime":
-        return f"--{value}-prime" if value else ""
-    flag = "--" + name.replace("_", "-")
-    if value is True:
-        return flag
-    text = typed(value)
-    is_plain = text.isascii() and text.isprintable()  # as all output is
-    return f"{flag} {shlex.quote(text) if is_plain else ascii(text)}"
+class Report:
+    """Tables for a terminal, or in Markdown for an answer."""
+
+    def __init__(
+        self, runs: list[Run], base: Epoch, title: str, command: str, markdown: bool
+    ) -> None:
+        self.runs = runs
+        self.base = base
+        self.markdown = markdown
+        self.say(title)
+        if markdown:
+            click.echo(f"\n    {command}\n")
+        else:
+            click.echo(f"{command}\n")
+        if len(runs) == 1:
+            columns = [("epoch", 8), COST, CORRECT, ACCURACY, MOST_PREDICTED]
+            self.epochs = Table(columns, markdown)
+        elif len(runs) <= ABREAST:
+            columns = [("epoch", 5)]
+            for run in runs:
+                self.say(f"{run.name}: {run.options}", bullet=True)
+                columns += [(f"{run.name} cost", 10), ("correct", 8)]
+            click.echo()
+            self.epochs = Table(columns, markdown)
+
+    def say(self, text: str, bullet: bool = False) -> None:
+        """Print a paragraph, or an item of a list."""
+        if not self.markdown:
+            click.echo(textwrap.fill(text, 80, subsequent_indent="  ", break_on_hyphens=False))
+        elif bullet:
+            click.echo(f"- {text}")
+        else:
+            click.echo(text)
+
+    def epoch(self, number: int) -> None:
+        """Print the row of an epoch that all runs have ended."""
+        if len(self.runs) == 1:
+            self.epochs.row([str(number), *outcome(self.runs[0].epochs[-1])])
+        elif len(self.runs) <= ABREAST:
+            cells = [str(number)]
+            for run in self.runs:
+                cells += [decimal(run.epochs[-1].cost, 4), str(run.epochs[-1].correct)]
+            self.epochs.row(cells)
+
+    def end(self) -> None:
+        """Print the baseline and, of several runs, how they ended."""
+        if len(self.runs) == 1:
+            self.epochs.row(["baseline", *outcome(self.base)])
+            return
+        if len(self.runs) <= ABREAST:
+            click.echo()
+        rows: dict[str, list[Run]] = {}
+        for run in self.runs:
+            rows.setdefault(run.group, []).append(run)
+        has_seeds = len(rows) < len(self.runs)
+        width = max(len(label) for label in ["baseline", *rows])
+        columns = [(" " * width, 0), ("steps", 8), COST]
+        if has_seeds:
+            columns += [LOWEST, HIGHEST]
+        else:
+            columns += [CORRECT]
+        table = Table([*columns, ACCURACY, MOST_PREDICTED], self.markdown)
+        for label, runs in rows.items():
+            epochs = [run.epochs[-1] for run in runs]
+            table.row([label.ljust(width), str(runs[0].steps), *outcomes(epochs, has_seeds)])
+        table.row(["baseline".ljust(width), "", *outcomes([self.base], has_seeds)])
+
+    def diagnosis(self, before: list[Figures], after: list[Figures]) -> None:
+        """Print what was measured of each run before and after its training."""
+        labels = []
+        for run in self.runs:
+            labels += [f"{run.name} before".strip(), f"{run.name} after".strip()]
+        width = max(len(label) for label in labels)
+        rows = []
+        for figures_before, figures_after in zip(before, after):
+            rows += [figures_before, figures_after]
+        click.echo()
+        table = Table([(" " * width, 0), *FIGURES], self.markdown)
+        for label, figures in zip(labels, rows):
+            cells = [f"{value:.3g}" for value in figures[:-1]]
+            table.row([label.ljust(width), *cells, f"{figures.error:.0%}"])
+        click.echo()
+        for explanation in EXPLANATIONS:
+            self.say(explanation, bullet=True)
+        click.echo()
+        self.say("These figures say:")
+        if self.markdown:
+            click.echo()
+        for run, figures_before, figures_after in zip(self.runs, before, after):
+            found = findings(run, figures_before, figures_after)
+            if run.name:
+                found = f"{run.name}: {found}"
+            self.say(found, bullet=True)
 
 
-def typed(value: object) -> str:
-    """Return a setting as one would type it, in full precision: 1 for 1.0."""
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def decimal(cost: float, width: int = 10) -> str:
-    """Return a cost with as many digits as fit into `width` columns."""
-    return f"{cost:.{width - 4}f}" if cost < 1000 else f"{cost:.{width - 7}e}"
-
-
-def most_predicted(epoch: Epoch) -> tuple[int, int, int]:
-    """Return how many test images there are, the digit seen most often, and how often."""
-    return sum(epoch.predicted), int(np.argmax(epoch.predicted)), max(epoch.predicted)
-
-
-def csv(experiment: Experiment) -> Iterator[str]:
-    """Yield CSV: a row for every epoch of every run, costs in full precision."""
-    yield ",".join(Settings.__annotations__) + ",epoch,cost,correct,total,top_digit,top_count"
-    for number, results in enumerate(experiment.results):
-        for run, epoch in zip(experiment.runs, results, strict=True):
-            figures = (number, epoch.cost, epoch.correct, *most_predicted(epoch))
-            yield ",".join(map(typed, (*astuple(run.settings), *figures)))
-
-
-def report(experiment: Experiment, markdown: bool) -> Iterator[str]:
-    """Yield a report: plain text for a terminal, or Markdown for an answer."""
-    runs = experiment.runs
-    yield fold(experiment.title, markdown)
-    yield f"\n    {experiment.command}\n" if markdown else f"{experiment.command}\n"
-    if len(runs) <= MOST_ABREAST:
-        yield from (one_run if len(runs) == 1 else side_by_side)(experiment, markdown)
-        yield ""
-    yield from outcomes(experiment, markdown)
-    for run in runs if runs[0].examinations else []:
-        yield from diagnosis(run, experiment.baseline, markdown)
-
-
-def fold(text: str, markdown: bool) -> str:
-    """Return a text as it is, for Markdown, or in lines of at most WIDTH columns."""
-    if not markdown:
-        text = textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-    return text.replace("\xa0", " ")  # where no line was to be broken
-
-
-Column = tuple[str, str]  # the heading, and the format of the cells in plain text
-OUTCOME = [("correct", "  {:>7}"), ("accuracy", "  {:>8}"), ("most predicted", "  {:18}")]
+def decimal(cost: float, digits: int = 6) -> str:
+    """Return a cost with `digits` decimals, or, if it is large, with an exponent."""
+    if cost < 1000:
+        return f"{cost:.{digits}f}"
+    return f"{cost:.3e}"
 
 
 def outcome(epoch: Epoch) -> list[str]:
-    """Return the cells of the columns OUTCOME."""
-    total, digit, count = most_predicted(epoch)
-    return [str(epoch.correct), f"{epoch.accuracy:.2%}", f"{digit} ({count} of {total})"]
+    """Return the cells of the columns COST, CORRECT, ACCURACY and MOST_PREDICTED."""
+    digit, share = epoch.most_predicted
+    predicted = f"  {digit} ({share:.2%})"
+    return [decimal(epoch.cost), str(epoch.correct), f"{epoch.accuracy:.2%}", predicted]
 
 
-def shown(experiment: Experiment) -> Iterator[tuple[str, tuple[Epoch, ...]]]:
-    """Yield the epochs that are to be shown, with their numbers."""
-    for number, results in enumerate(experiment.results):
-        if number % experiment.every == 0 or number == experiment.epochs - 1:
-            yield str(number), results
+def outcomes(epochs: list[Epoch], has_seeds: bool) -> list[str]:
+    """Return the cells of several runs: means, and, in place of CORRECT, lowest and highest."""
+    mean_cost = sum(epoch.cost for epoch in epochs) / len(epochs)
+    all_correct = sum(epoch.correct for epoch in epochs)
+    all_predicted = np.sum([epoch.predicted for epoch in epochs], axis=0).tolist()
+    cost, correct, accuracy, predicted = outcome(Epoch(mean_cost, all_correct, all_predicted))
+    if not has_seeds:
+        return [cost, correct, accuracy, predicted]
+    accuracies = [epoch.accuracy for epoch in epochs]
+    return [cost, f"{min(accuracies):.2%}", f"{max(accuracies):.2%}", accuracy, predicted]
 
 
-def one_run(experiment: Experiment, markdown: bool) -> Iterator[str]:
-    """Yield a row for each epoch, with all its figures."""
-    columns = [("epoch", "{:>5}"), ("cost", "  {:>10}"), *OUTCOME]
-    rows = ([number, decimal(epoch.cost), *outcome(epoch)] for number, [epoch] in shown(experiment))
-    return table(columns, rows, markdown)
-
-
-def side_by_side(experiment: Experiment, markdown: bool) -> Iterator[str]:
-    """Yield a row for each epoch, with the cost and the correct test images of each run."""
-    runs, width = experiment.runs, 9 if len(experiment.runs) == MOST_ABREAST else 10
-    columns = [("epoch", "{:>5}")]
-    for run in runs:
-        key = f"- {run.name}: `{run.options}`" if markdown else f"{run.name}: {run.options}"
-        yield fold(key, markdown)
-        its = f"{run.name} " if markdown else ""
-        columns += [(f"{its}cost", f" {{:>{width}}}"), (f"{its}correct", " {:>7}")]
-    yield ""
-    if not markdown:
-        yield " " * 5 + "".join(f"{run.name:>{width + 9}}" for run in runs)
-    rows = (
-        [number, *(cell for e in results for cell in (decimal(e.cost, width), str(e.correct)))]
-        for number, results in shown(experiment)
-    )
-    yield from table(columns, rows, markdown)
-
-
-def outcomes(experiment: Experiment, markdown: bool) -> Iterator[str]:
-    """Yield a row for each run, when all epochs have ended, and one for the baseline."""
-    for _ in experiment.results:
-        pass
-    runs, compared = experiment.runs, experiment.compared
-    texts = {
-        n.replace("_", "-"): [typed(getattr(run.settings, n)) for run in runs] for n in compared
-    }
-    if len(runs) <= MOST_ABREAST:
-        texts = {"": [run.name for run in runs]}
-    if len(runs) <= MOST_ABREAST or "batch_size" in compared:
-        texts["steps"] = [str(run.steps) for run in runs]
-    columns: list[Column] = []
-    for heading, cells in texts.items():
-        cells.append("" if columns else "baseline")
-        columns.append((heading, f"{{:>{max(map(len, [heading, *cells])) + 1}}}"))
-    texts["first cost"] = [*(decimal(run.epochs[0].cost) for run in runs), ""]
-    columns += [("first cost", "  {:>10}"), ("last cost", "  {:>10}"), *OUTCOME]
-    last = [*(run.epochs[-1] for run in runs), experiment.baseline]
-    rows = (
-        [*cells, decimal(epoch.cost), *outcome(epoch)]
-        for epoch, *cells in zip(last, *texts.values(), strict=True)
-    )
-    return table(columns, rows, markdown)
-
-
-def table(columns: list[Column], rows: Iterable[list[str]], markdown: bool) -> Iterator[str]:
-    """Yield a table line by line, as the rows come; of plain text, the columns that fit."""
-    while not markdown and sum(len(cell.format("")) for _, cell in columns) > WIDTH:
-        columns.pop()
-    headings, formats = zip(*columns, strict=True)
-    if markdown:
-        rule = ["---:" if ">" in cell else ":---" for cell in formats]
-        for cells in itertools.chain([headings, rule], rows):
-            yield f"| {' | '.join(cells)} |"
-    else:
-        for cells in itertools.chain([headings], rows):
-            yield "".join(map(str.format, formats, cells)).rstrip()
-
-
-# The diagnosis in words
-
-LEARNED = 0.1  # A run has learned whose accuracy is this far above that of the baseline,
-STUCK = 0.001  # and is stuck if its cost is this close to that of the baseline.
-FALLING = 4  # The cost is still falling if of its last values, so many, each is lower.
-UNVARYING = 0.01  # Activations that vary less between images hardly tell them apart.
-TOLERANCE = 0.001  # A right gradient has no larger error.
-MEANINGS = {VARIATION: (UNVARYING, "the same", "varied"), ERROR: (TOLERANCE, "right", "wrong")}
-
-
-def diagnosis(run: Run, baseline: Epoch, markdown: bool) -> Iterator[str]:
-    """Yield what was measured of a run, before and after it, and what follows from that."""
-    heading = f"diagnosis{run.name and ' of ' + run.name}"
-    yield ""
-    if len(run.name) > 1:  # that of one of many runs, and too long for a column
-        yield fold(heading, markdown) + "\n"
-    columns = [(heading if len(run.name) < 2 else "", "{:32}"), ("before", " {:>9}")]
-    columns += [("after", " {:>9}"), ("limit", " {:>6}"), ("meaning", "  {:18}")]
-    rows = []
-    for figure in run.examinations[0]:
-        values = [found[figure] for found in run.examinations]
-        limit, within, above = MEANINGS.get(figure, (math.inf, "", ""))
-        meanings = dict.fromkeys(above if value > limit else within for value in values)
-        texts = [*(f"{value:.3g}" for value in values), f"{limit}" if within else ""]
-        rows.append([figure, *texts, " -> ".join(meanings)])
-    yield from table(columns, rows, markdown)
-    yield ""
-    for text in f"({OVER}.)", *verdict(run, baseline):
-        yield fold(f"- {text}" if markdown else text, markdown)
-
-
-def verdict(run: Run, baseline: Epoch) -> Iterator[str]:
-    """Yield how a run ended, and the first that applies of what may be the main cause."""
-    (before, after), last = run.examinations, run.epochs[-1]
-    costs = [*(epoch.cost for epoch in run.epochs), after["cost"]][-FALLING:]
-    if learns := last.correct >= baseline.correct + LEARNED * sum(last.predicted):
-        ended = "It learns"
-    elif math.isclose(costs[-1], baseline.cost, rel_tol=STUCK):
-        ended = "It is stuck at the baseline"
-    elif costs[-1] > baseline.cost:
-        ended = "It is worse than the baseline"
-    else:
-        ended = "It has learned little"
-    base = f"{decimal(baseline.cost)}, {baseline.accuracy:.2%}"
-    yield (
-        f"{ended}: after the last of {run.steps:,} steps the cost is {decimal(costs[-1])}, and "
-        f"{last.accuracy:.2%} of the test images are right (baseline: {base})."
-    )
-    constant = [e for e in run.examinations if e.get(VARIATION, math.inf) <= UNVARYING]
-    when = "before" if constant[:1] == [before] else "after"
-    is_wrong = max(before[ERROR], after[ERROR]) > TOLERANCE
-    if learns:
-        same = f"a hidden layer that put out the same for every image {when} the training"
-        what = " and of ".join([same] * bool(constant) + ["a wrong gradient"] * is_wrong)
-        yield f"It learns in spite of {what}." if what else "Nothing wrong was found."
-    elif constant:
-        of = {figure: f"{value:.3g}" for figure, value in constant[0].items()}
-        yield (
-            "Main cause: the hidden layer puts out the same for every image. "
-            f"{when.capitalize()} the training z2 is {of['z2, mean']} on average and "
-            f"{of['z2, smallest size']} or more in size, a2 varies by {of[VARIATION]} between "
-            f"images, and the gradient of w2 is {of['gradient of w2, right derivative']} with the "
-            f"right derivative, beside {of['gradient of w3']} of w3."
+def findings(run: Run, before: Figures, after: Figures) -> str:
+    """Return what the figures of a run say, in words."""
+    found = []
+    when = []
+    if before.a2_varies < SAME:
+        when.append("before")
+    if after.a2_varies < SAME:
+        when.append("after")
+    if when:
+        found.append(
+            f"{' and '.join(when)} the training, the hidden layer puts out the same for every image"
         )
-    elif is_wrong:
-        yield "Main cause: the gradient is wrong. It is not what differences of the cost say."
-    elif all(later < earlier for earlier, later in itertools.pairwise(costs)):
-        yield f"Main cause: too few steps. After {run.steps:,} the cost was still falling."
-    else:
-        yield "Main cause: not in these figures."
+    if max(before.error, after.error) > WRONG:
+        found.append("the gradient is wrong")
+    costs = [epoch.cost for epoch in run.epochs[-1 - LAST :]]
+    if costs[-1] < (1 - CHANGED) * costs[0]:
+        found.append("the cost was still falling at the end")
+    if costs[-1] > (1 + CHANGED) * costs[0]:
+        found.append("the cost was rising at the end")
+    return "; ".join(found) or "none of this was found"
 
 
-@np.errstate(over="ignore")
-def draw(experiment: Experiment, kind: str) -> bytes:
-    """Return a "png", "svg" or "pdf" of all runs: cost, accuracy and, if examined, z2."""
-    os.environ.update(MPLBACKEND="agg", SOURCE_DATE_EPOCH="0")  # the same picture everywhere
-    import matplotlib.style
+class CsvReport:
+    """A row for every epoch of every run, with the cost in full precision."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.writer = csv.writer(sys.stdout, lineterminator="\n")
+        names = [setting.name for setting in fields(Settings)]
+        self.writer.writerow(
+            [*names, "epoch", "cost", "correct", "total", "top_digit", "top_count"]
+        )
+
+    def epoch(self, number: int) -> None:
+        """Print the rows of an epoch that all runs have ended."""
+        for run in self.runs:
+            settings = asdict(run.settings)
+            if not run.settings.hidden:
+                settings["prime"] = ""
+            epoch = run.epochs[-1]
+            digit, _ = epoch.most_predicted
+            figures = [number, epoch.cost, epoch.correct, epoch.total, digit, max(epoch.predicted)]
+            self.writer.writerow([*settings.values(), *figures])
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Print nothing: all is said."""
+
+
+# The picture
+
+
+def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> None:
+    """Draw cost and accuracy of all runs and, of the images `examined`, z2 before the training."""
     from matplotlib.figure import Figure
 
-    runs, baseline = experiment.runs, experiment.baseline
-    panels = 3 if runs[0].examinations and runs[0].settings.hidden else 2
-    look = {"axes.grid": True, "grid.alpha": 0.3, "lines.linewidth": 2.5, "svg.hashsalt": kind}
-    with matplotlib.style.context(["default", look, {"font.size": 12}]):
-        figure = Figure((7, 3 * panels + 0.3 * len(runs)), layout="constrained")
-        cost, accuracy, *under = figure.subplots(panels)
-        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.8, len(runs)))
-        looks = zip(runs, colors, itertools.cycle(["-", "--", "-.", ":"]), strict=False)
-        for run, color, style in looks:  # Both tell the runs apart without red and green, too.
-            line = {"color": color, "linestyle": style}
-            label = ": ".join(dict.fromkeys([run.name, run.options]))
-            cost.plot([epoch.cost for epoch in run.epochs], marker=".", label=label, **line)
-            accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], marker=".", **line)
-            for axes in under:
-                z2 = Run(run.settings).network.feedforward(experiment.sample)[0][0]
-                counts, edges = np.histogram(z2, 100)
-                axes.plot(edges[1:], counts / counts.max(), **line)
-        for axes, value in (cost, baseline.cost), (accuracy, 100 * baseline.accuracy):
-            axes.axhline(value, color="0.5", lw=1.5, zorder=0, label="baseline, image ignored")
-            axes.annotate(f"{value:.4g}", (1, value), xycoords=("axes fraction", "data"))
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        # The first costs can be so high that nothing would be seen of the others.
-        cost.set_ylim(top=max(1.5 * baseline.cost, *(1.1 * run.epochs[-1].cost for run in runs)))
-        cost.set_ylim(bottom=0.9 * min(e.cost for run in runs for e in [baseline, *run.epochs]))
-        cost.set(xlabel="epoch", ylabel="cost, training images")
-        accuracy.set(xlabel="epoch", ylabel="accuracy in %, test images", ylim=(0, None))
-        for axes in under:
-            z = np.linspace(min(axes.get_xlim()), max(axes.get_xlim()), 501)
-            axes.plot(z, sigmoid(z), color="0.5", lw=1.5)
-            axes.set(xlabel="z2 before the training", ylabel="sigmoid, frequency of z2")
-        figure.legend(*cost.get_legend_handles_labels(), loc="outside lower center")
-        figure.suptitle(fold(experiment.title, markdown=False), fontsize=11)
-        figure.savefig(picture := io.BytesIO(), format=kind, dpi=120)
-    return picture.getvalue()
+    has_z2 = runs[0].settings.hidden > 0
+    panels = 2
+    if has_z2:
+        panels = 3
+    rows = list(dict.fromkeys(run.group for run in runs))
+    figure = Figure((7, 3 * panels + 0.25 * len(rows)), layout="constrained")
+    axes = figure.subplots(panels)
+    cost = axes[0]
+    accuracy = axes[1]
+    named = set()
+    for number, run in enumerate(runs):
+        row = rows.index(run.group)
+        style = {
+            "color": f"C{row % 10}",  # There are ten colours.
+            "linestyle": ["-", "--", ":"][row // 10 % 3],
+            "linewidth": 5 - 4 * (number + 1) / len(runs),  # Where lines coincide, all are seen.
+        }
+        cost.plot([epoch.cost for epoch in run.epochs], marker=".", **style)
+        [line] = accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], marker=".", **style)
+        if run.group not in named:
+            line.set_label(legend_of(run))
+            named.add(run.group)
+        if has_z2:
+            z2 = Run(run.settings).network.feedforward(examined)[0][0]
+            counts, edges = np.histogram(z2, 100)
+            axes[2].plot(edges[1:], counts / counts.max(), **style)
+    cost.set(xlabel="epoch", ylabel="cost, training images", yscale="log")
+    cost.axhline(base.cost, color="0.5")
+    write_beside_line(cost, base.cost, "baseline, which ignores the image")
+    accuracy.set(xlabel="epoch", ylabel="accuracy in %, test images", ylim=(0, 100))
+    accuracy.axhline(100 * base.accuracy, color="0.5")
+    write_beside_line(accuracy, 100 * base.accuracy, "baseline, which ignores the image")
+    if has_z2:
+        left, right = axes[2].get_xlim()
+        z = np.linspace(left, right, 501)
+        axes[2].plot(z, sigmoid(z), color="0.5")
+        axes[2].set(xlabel="z2 before the training", ylabel="frequency, and sigmoid of z2")
+        write_beside_line(axes[2], sigmoid(z)[-1], "sigmoid")
+    if len(runs) > 1:
+        figure.legend(loc="outside lower center")
+    figure.savefig(path, dpi=120)
+
+
+def legend_of(run: Run) -> str:
+    """Return what the legend calls a run, or all that differ from it in their seed alone."""
+    if run.group == run.name:
+        return f"{run.name}: {run.options}"
+    return run.group
+
+
+def write_beside_line(axis: Any, y: float, text: str) -> None:
+    """Write what a grey line is at its right end, where it has the height `y`."""
+    position = (0.99, y)
+    axis.annotate(text, position, (0, 3), axis.get_yaxis_transform(), "offset points", ha="right")
 
 
 # The command
 
 
-class FiniteFloat(click.FloatRange):
-    """A finite number, or one of some words in its place."""
+class WholeNumber(click.IntRange):
+    """A whole number, by this name in errors."""
 
-    def __init__(self, *words: str, **limits: Any) -> None:
-        super().__init__(**limits)
-        self.words, self.name = words, " or ".join(["finite number", *words])
+    name = "whole number"
+
+
+class Number(click.FloatRange):
+    """A finite number, by this name in errors."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self.words:
-            return value
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a {self.name}.", param, ctx)
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
 
 
-def check_picture(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+class InitScale(Number):
+    """A factor, or fan-in."""
+
+    name = "number or fan-in"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "fan-in":
+            return value
+        return shortest(super().convert(value, param, ctx))
+
+
+def check_layers(
+    kind: click.ParamType[Any], ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[str]:
+    """Check values like "rand" and "rand-0.5,rand", and return them as short as they can be."""
+    checked = []
+    for value in values:
+        parts = [kind.convert(part, param, ctx) for part in value.split(",")]
+        if len(parts) > 2:
+            raise click.BadParameter(f"{value!r} has {len(parts)} parts; there are two layers.")
+        if len(parts) == 2 and parts[0] != parts[1]:
+            checked.append(",".join(parts))
+        else:
+            checked.append(parts[0])
+    return checked
+
+
+def shortest(value: float) -> str:
+    """Return a number as short as it can be typed: 1 for 1.0."""
+    return repr(value).removesuffix(".0")
+
+
+def option(name: str, value: object) -> str:
+    """Return how the command line sets `name`, a parameter of `main`, to `value`."""
+    if name == "prime":
+        return f"--{value}-prime"
+    if isinstance(value, float):
+        value = shortest(value)
+    return f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+
+
+def combinations(values: dict[str, list[Any]], one_at_a_time: bool) -> list[dict[str, Any]]:
+    """Return the values of each run: every combination, or one changed at a time.
+
+    One at a time, it is the first value of each setting, and then each other value in its
+    place. Several seeds are no change: all of these runs are made with each of them.
+    """
+    grids = [values]
+    if one_at_a_time:
+        first = {name: choices[:1] for name, choices in values.items()}
+        first["seed"] = values["seed"]
+        grids = [first]
+        for name, choices in values.items():
+            if name != "seed":
+                grids += [first | {name: [value]} for value in choices[1:]]
+    runs = []
+    for grid in grids:
+        for combination in itertools.product(*grid.values()):
+            runs.append(dict(zip(grid, combination)))
+    return runs
+
+
+def named_runs(
+    hidden: int, dtype: str, values: dict[str, list[Any]], one_at_a_time: bool
+) -> list[Run]:
+    """Return a run for each of the combinations, with what it is called."""
+    runs = []
+    all_values = combinations(values, one_at_a_time)
+    for number, its_values in enumerate(all_values):
+        words = []
+        for name, value in its_values.items():
+            is_changed = not one_at_a_time or value != values[name][0]
+            if len(values[name]) > 1 and is_changed and name != "seed":
+                words.append(option(name, value))
+        row = " ".join(words)
+        if not row and one_at_a_time:
+            row = "nothing changed"
+        elif not row:
+            row = f"{len(values['seed'])} seeds"
+        if len(values["seed"]) > 1:
+            words.append(option("seed", its_values["seed"]))
+        options = " ".join(words) or "nothing changed"
+        name = options
+        if len(all_values) == 1:
+            name = ""
+        elif len(all_values) <= ABREAST:
+            name = string.ascii_uppercase[number]
+            row = name
+        runs.append(Run(Settings(hidden=hidden, dtype=dtype, **its_values), name, options, row))
+    return runs
+
+
+def title_of(hidden: int, sizes: list[int], n: int, data: Path | None) -> str:
+    """Return what all runs have in common, in words: n training images, batches of `sizes`."""
+    title = "784-10 sigmoid network, cross-entropy, "
+    if hidden:
+        title = f"784-{hidden}-10 sigmoid network, cross-entropy, "
+    if data is None:
+        title += f"{n:,} MNIST images"
+    elif n == 1:
+        title += f"1 training image of {data}"
+    else:
+        title += f"{n:,} training images of {data}"
+    if sizes == [n]:
+        title += ", full batch"
+    elif len(sizes) == 1:
+        title += f", mini-batches of {sizes[0]:,}"
+    return title
+
+
+def command_of(
+    hidden: int,
+    dtype: str,
+    values: dict[str, list[Any]],
+    one_at_a_time: bool,
+    epochs: int,
+    data: Path | None,
+) -> str:
+    """Return the command that gives the same numbers, with every setting spelled out."""
+    words = ["python reproduce.py", option("hidden", hidden)]
+    for name, choices in values.items():
+        if hidden or name != "prime":
+            words += [option(name, value) for value in choices]
+    words += [option("dtype", dtype), option("epochs", epochs)]
+    if one_at_a_time:
+        words.append("--one-at-a-time")
+    if data is not None:
+        words.append(option("data", data))
+    return " ".join(words)
+
+
+def check_picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
     """Refuse, before the training, a picture that could not be drawn after it."""
-    if file and file.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.BadParameter(f"{str(file)!a} does not end in .png, .svg or .pdf.")
-    if file and not os.access(file.parent, os.W_OK):
-        raise click.BadParameter(f"{str(file.parent)!a} is not a folder that can be written to.")
-    if file and importlib.util.find_spec("matplotlib") is None:
-        python = shlex.quote(sys.executable)
-        raise click.BadParameter(f"it needs matplotlib: {python} -m pip install matplotlib")
-    return file
+    if path is None:
+        return None
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.BadParameter(f"{path} does not end in .png, .svg or .pdf.")
+    if not os.access(path.parent, os.W_OK):
+        raise click.BadParameter(f"there is no folder {path.parent} that can be written to.")
+    try:
+        version = importlib.metadata.version("matplotlib")
+    except importlib.metadata.PackageNotFoundError:
+        raise click.BadParameter("it needs matplotlib: pip install matplotlib") from None
+    major, minor = version.split(".")[:2]
+    if (int(major), int(minor)) < (3, 7):
+        raise click.BadParameter(
+            f"matplotlib {version} is too old: pip install --upgrade matplotlib"
+        )
+    return path
 
 
-many = partial(click.option, multiple=True)  # an option that can be given several times
-AT_LEAST_1, FILE = click.IntRange(1), click.Path(dir_okay=False, writable=True, path_type=Path)
+def check_options(
+    hidden: int, of_layers: list[str], has_prime: bool, diagnose: bool, output_format: str
+) -> None:
+    """Refuse options that contradict each other."""
+    if has_prime and not hidden:
+        raise click.UsageError(
+            "--buggy-prime and --fixed-prime need a hidden layer: add --hidden 30."
+        )
+    if diagnose and not hidden:
+        raise click.UsageError("--diagnose needs a hidden layer: add --hidden 30.")
+    if diagnose and output_format == "csv":
+        raise click.UsageError("--diagnose does not fit into csv: choose another --format.")
+    for value in of_layers:
+        if "," in value and not hidden:
+            raise click.UsageError(f"{value} is for two layers: add --hidden 30.")
 
 
-@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.option("--hidden", type=click.IntRange(0, 100_000), default=0, help="Hidden neurons.")
-@many(
-    "--init",
-    type=click.Choice(["rand", "rand-0.5", "randn"]),
-    default=["rand"],
-    help="Initial weights and biases: the question's np.random.rand, that - 1/2, or randn. *",
-)
-@many(
-    "--init-scale",
-    type=FiniteFloat("fan-in", min=0),
-    default=[1.0],
-    metavar="R|fan-in",
-    help="A factor for them, or each weight by the root of its neuron's number of inputs. *",
-)
-@many("--buggy-prime", "prime", flag_value="buggy", help="The question's sigmoid_prime(a2). *")
-@many("--fixed-prime", "prime", flag_value="fixed", help="a2(1 - a2) instead. *  [default]")
-@many("--seed", type=click.IntRange(0, 2**32 - 1), default=[0], help="Of np.random. *")
-@many("--eta", type=FiniteFloat(min=0, min_open=True), default=[0.5], help="Learning rate. *")
-@many("--batch-size", type=AT_LEAST_1, help="Images per step. *  [default: all, the full batch]")
-@click.option("--epochs", type=AT_LEAST_1, help="[default: 30 with a hidden layer, 100 without]")
-@click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64")
+ERASE_LINE = "\r\033[K"  # which a progress bar is in, so that a row can be printed there
+
+repeatable = partial(click.option, multiple=True)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Other images: IDX files, or a mnist.pkl.gz."
+    "--hidden",
+    type=WholeNumber(0, 10_000),
+    metavar="N",
+    default=Settings.hidden,
+    help="Neurons of the hidden layer; 0 is a 784-10 network without one.",
 )
-@click.option("--every", type=AT_LEAST_1, default=1, help="Show every n-th epoch and the last.")
-@click.option("--diagnose", is_flag=True, help="Measure each run, and say its main cause.")
-@click.option("--format", type=click.Choice(["table", "markdown", "csv"]), default="table")
-@click.option("--plot", type=FILE, callback=check_picture, help="Draw a .png, .svg or .pdf file.")
+@click.option(
+    "--buggy-prime",
+    is_flag=True,
+    show_default=False,
+    help="* Backpropagate with sigmoid_prime(a2), the wrong derivative of the question: "
+    "a2 is the sigmoid's output, not its input.",
+)
+@click.option(
+    "--fixed-prime",
+    is_flag=True,
+    show_default=False,
+    help="* Backpropagate with a2 * (1 - a2), the right derivative. This is the default; "
+    "with --buggy-prime, both are run, and the wrong one is the first value.",
+)
+@repeatable(
+    "--init",
+    callback=partial(check_layers, click.Choice(INITS)),
+    metavar="INIT[,INIT]",
+    default=[Settings.init],
+    help="* How weights and biases are drawn: rand (uniform, 0 to 1), rand-0.5 (the same minus "
+    "1/2) or randn (standard normal). Two with a comma, like rand-0.5,rand, are those of "
+    "the hidden layer (w2, b2) and of the output layer (w3, b3).",
+)
+@repeatable(
+    "--init-scale",
+    callback=partial(check_layers, InitScale(min=0)),
+    metavar="R[,R]",
+    default=[str(Settings.init_scale)],
+    help="* A factor by which weights and biases are multiplied; or fan-in, which divides each "
+    "weight by the square root of its neuron's number of inputs. Two with a comma, like "
+    "1,fan-in, are those of the hidden and of the output layer.",
+)
+@repeatable(
+    "--eta",
+    type=Number(min=0, min_open=True),
+    metavar="X",
+    default=[Settings.eta],
+    help="* The learning rate.",
+)
+@repeatable(
+    "--batch-size",
+    type=WholeNumber(1),
+    metavar="M",
+    show_default="all training images",
+    help="* Images per step of gradient descent.",
+)
+@repeatable(
+    "--seed",
+    type=WholeNumber(0, 2**32 - 1),
+    metavar="N",
+    default=[Settings.seed],
+    help="* What np.random.seed would be given, for the weights and the order of the images.",
+)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default=Settings.dtype, help="Precision of the numbers."
+)
+@click.option(
+    "--epochs",
+    type=WholeNumber(1),
+    metavar="N",
+    show_default="30, or 100 without a hidden layer",
+    help="Passes over the training images.",
+)
+@click.option(
+    "--one-at-a-time",
+    is_flag=True,
+    show_default=False,
+    help="Do not run all combinations of the options marked *, but the first value of each, "
+    "and then every other value in its place, the rest unchanged.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    show_default="the MNIST files beside this script",
+    help="Other images: a folder with the four files of MNIST, packed or not, of whose training "
+    "images the last sixth is kept for validation and not used here; or a pickle like "
+    "Nielsen's mnist.pkl.gz.",
+)
+@click.option(
+    "--every",
+    type=WholeNumber(1),
+    metavar="N",
+    default=1,
+    help="Print every N-th epoch only, and the last.",
+)
+@click.option(
+    "--diagnose",
+    is_flag=True,
+    show_default=False,
+    help="Measure the hidden layer and the gradient before and after the training.",
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "markdown", "csv"]),
+    default="table",
+    help="How results are printed; csv has every epoch and all digits.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    callback=check_picture,
+    help="Draw cost, accuracy and z2 into a .png, .svg or .pdf file; needs matplotlib.",
+)
 @click.version_option(__version__)
-@click.argument("stray", nargs=-1, metavar="")
-@click.pass_context
 def main(
-    ctx: click.Context,
-    /,
-    stray: tuple[str, ...],
+    hidden: int,
+    buggy_prime: bool,
+    fixed_prime: bool,
+    init: list[str],
+    init_scale: list[str],
+    eta: tuple[float, ...],
+    batch_size: tuple[int, ...],
+    seed: tuple[int, ...],
+    dtype: str,
+    epochs: int | None,
+    one_at_a_time: bool,
+    data: Path | None,
     every: int,
     diagnose: bool,
-    format: str,
+    output_format: str,
     plot: Path | None,
-    **settings: Any,
 ) -> None:
-    """Train the networks of Cross Validated question 374415 on MNIST.
+    """Train a network of sigmoid neurons on MNIST, and print cost and accuracy.
 
-    Options marked * may be given several times. All combinations are run: up to four are
-    shown side by side, epoch by epoch; of more, only how they end.
+    Options marked * may be given several times, and all combinations are run. Up to four
+    runs are shown side by side, epoch by epoch; of more, only how they end, where those
+    that differ in their seed alone share a row.
     """
-    if stray:
-        raise click.UsageError(f"Give {stray[0]!a} an option of its own: --eta 0.5 --eta 0.1.")
-    for prime in settings["prime"] if not settings["hidden"] else ():
-        raise click.UsageError(f"--{prime}-prime needs a hidden layer: add --hidden 30.")
-    if diagnose and format == "csv":
-        raise click.UsageError("--diagnose does not fit into CSV: choose another --format.")
-    # All values of each option, in the order in which they were given: click keeps it.
-    values = {
-        name: list(dict.fromkeys(value)) if isinstance(value, tuple) else [value]
-        for name, value in ctx.params.items()
-    }
-    given = [n for n in values if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    check_options(hidden, init + init_scale, buggy_prime or fixed_prime, diagnose, output_format)
     try:
-        experiment = Experiment(values, given)
-        # A bar, for somebody who sees it and sees no row at the end of each epoch.
-        rows_tell = sys.stdout.isatty() and every == 1 and len(experiment.runs) <= MOST_ABREAST
-        if has_bar := sys.stderr.isatty() and not rows_tell:
-            experiment.results = with_progress_bar(experiment.results, experiment.epochs)
-        lines = csv(experiment) if format == "csv" else report(experiment, format == "markdown")
-        for line in lines:
-            if has_bar:
-                click.echo("\r\033[K", nl=False, err=True)  # A row takes the bar's line.
-            click.echo(line)
+        training, test = load_images(data)
     except mnist_loader.DataError as error:
         raise click.ClickException(str(error)) from None
-    except FloatingPointError as error:
-        run, limit = error.args
-        what = f"a weight or bias is not within {limit:.0e}; try a smaller --eta or --init-scale."
-        where = f"epoch {len(run.epochs)}{run.options and ' of ' + run.options}"
-        raise click.ClickException(f"{where}: {what}") from None
-    except MemoryError:
-        raise click.ClickException("not enough memory; try a smaller --hidden.") from None
+    n = len(training.labels)
+    if epochs is None:
+        epochs = 30 if hidden else 100
+    primes = []
+    if buggy_prime:
+        primes.append("buggy")
+    if fixed_prime or not buggy_prime:
+        primes.append("fixed")
+    given: dict[str, Iterable[Any]] = {
+        "prime": primes,
+        "init": init,
+        "init_scale": init_scale,
+        "eta": eta,
+        "batch_size": [min(size, n) for size in batch_size] or [n],
+        "seed": seed,
+    }
+    values = {name: list(dict.fromkeys(choices)) for name, choices in given.items()}
+    runs = named_runs(hidden, dtype, values, one_at_a_time)
+    base = baseline(training, test)
+
+    warnings.simplefilter("ignore", RuntimeWarning)  # train_epoch looks for what overflows.
+    title = title_of(hidden, values["batch_size"], n, data)
+    command = command_of(hidden, dtype, values, one_at_a_time, epochs, data)
+    report: Report | CsvReport
+    if output_format == "csv":
+        report = CsvReport(runs)
+    else:
+        report = Report(runs, base, title, command, output_format == "markdown")
+    before = []
+    if diagnose:
+        before = [examine(run.network, training) for run in runs]
+
+    steps = epochs * sum(math.ceil(n / size) for size in values["batch_size"])
+    bar_file = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    with click.progressbar(
+        length=steps, file=bar_file, show_pos=True, update_min_steps=max(1, steps // 200)
+    ) as bar:
+        for number in range(epochs):
+            for run in runs:
+                train_epoch(run, training, test, bar.update)
+            if number % every == 0 or number == epochs - 1:
+                click.echo(ERASE_LINE, nl=False, file=bar_file)
+                report.epoch(number)
+        click.echo(ERASE_LINE, nl=False, file=bar_file)
+        report.end()
+
+    if diagnose and isinstance(report, Report):
+        report.diagnosis(before, [examine(run.network, training) for run in runs])
     if plot:
-        try:
-            plot.write_bytes(draw(experiment, plot.suffix[1:].lower()))
-        except Exception as error:  # Matplotlib raises nearly anything.
-            why = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
-            raise click.ClickException(f"{str(plot)!a} could not be drawn: {why}") from None
+        draw_picture(runs, base, training.images[:EXAMINED].T, plot)
 
 
-def with_progress_bar(results: Iterable[Any], length: int) -> Iterator[Any]:
-    with click.progressbar(results, length=length, show_pos=True, file=sys.stderr) as bar:
-        yield from bar
+def stop_at_once(*_: object) -> None:
+    """End the process on Ctrl-C, without an exception.
+
+    One that is raised while a result of the pool is waited for can leave a lock held, and the
+    pool's threads waiting for it for ever.
+    """
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\033[?25h")  # shows the cursor, which a bar hides
+    os._exit(130)
 
 
 if __name__ == "__main__":
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        # They are None if the shell has closed them.
-        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
-        try:
-            main()
-        except OSError as error:  # of standard output: a full disk, say
-            # What is still in its buffer would only fail again, at exit.
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-            sys.exit(f"Error: cannot write the output: {error.strerror}.")
+    signal.signal(signal.SIGINT, stop_at_once)
+    main()
