@@ -528,7 +528,7 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
 
     h = 1e-3
     slope = (cost_at(h) - cost_at(-h)) / (2 * h)
-    rounding = 1e-6 + 1e-10 * cost  # A slope below it may be one of rounding alone.
+    rounding = 1e-6 + 1e-8 * cost  # A slope that is far below it may be one of rounding alone.
     return abs(expected - slope) / max(expected, abs(slope), rounding)
 
 

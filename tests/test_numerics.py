@@ -6,8 +6,6 @@ import csv
 import itertools
 import math
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from reproduce import Array, Gradient, Images, Network, Run, Settings
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.csv"))
 ALL = 50_000
 INITS = ["rand", "rand-0.5", "randn"]
-QUESTION = Settings(hidden=30, prime="buggy")
 # Weights at which every layer has a gradient that can be told from zero.
 NIELSEN = Settings(hidden=30, init="randn", init_scale="fan-in")
 
@@ -82,27 +79,28 @@ def loop_over_images(network: Network, images: Array, labels: Array, buggy: bool
 def settings_of(golden: Path) -> Settings:
     """Return the settings that a golden file is named by."""
     match = re.fullmatch(
-        r"hidden(\d+)(?:_(rand|rand-0\.5))?_scale(.+)_(\w+)_eta(.+)_seed(\d+?)(?:_batch(\d+))?",
+        r"hidden(\d+)(?:_(rand\S*))?_scale(\S+)_(\w+)_eta(\S+)_seed(\d+)(?:_batch(\d+))?",
         golden.stem,
     )
     assert match
     hidden, init, scale, prime, eta, seed, batch_size = match.groups()
     return Settings(
-        int(hidden),
-        init or "rand",
-        scale if scale == "fan-in" else float(scale),
-        prime.replace("none", ""),
-        float(eta),
-        int(batch_size or ALL),
-        int(seed),
-        "float64",
+        hidden=int(hidden),
+        prime=prime.replace("none", "fixed"),
+        init=init or "rand",
+        init_scale=scale,
+        eta=float(eta),
+        batch_size=int(batch_size or ALL),
+        seed=int(seed),
     )
 
 
 def test_there_are_golden_runs() -> None:
-    assert len({settings_of(golden) for golden in GOLDEN}) == 10
+    assert len({settings_of(golden) for golden in GOLDEN}) == 12
 
 
+# The activations of some runs are so small that e^-z overflows, as it may.
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
 def test_every_epoch_equals_that_of_the_questions_own_code(
     golden: Path, mnist: mnist_loader.Data
@@ -124,10 +122,8 @@ def test_every_epoch_equals_that_of_the_questions_own_code(
 def test_the_golden_cost_that_is_off_has_lost_digits_in_the_questions_formula(
     mnist: mnist_loader.Data,
 ) -> None:
-    (images, labels), _, _ = mnist
-    run = Run(replace(QUESTION, hidden=0, prime=""))
-    for _ in reproduce.train(run, Images(images, labels), Images(images[:9], labels[:9]), 4):
-        pass
+    (images, labels), _, test = mnist
+    [run] = trained(((images, labels), test, test), Settings(), epochs=4)
     [z], [_, a] = run.network.feedforward(images.T.astype(np.float64))
     y = labels == np.arange(10)[:, np.newaxis]
     with np.errstate(divide="ignore"):
@@ -144,26 +140,46 @@ def test_the_golden_cost_that_is_off_has_lost_digits_in_the_questions_formula(
 
 
 @pytest.mark.parametrize("hidden", [0, 30])
-@pytest.mark.parametrize("scale", [0.3, "fan-in"])
-@pytest.mark.parametrize(("init", "seed"), [("rand", 2**32 - 1), ("rand-0.5", 1), ("randn", 0)])
+@pytest.mark.parametrize("scale", [0.3, "fan-in", "0.3,fan-in", "fan-in,0.3"])
+@pytest.mark.parametrize(
+    ("init", "seed"),
+    [
+        ("rand", 2**32 - 1),
+        ("rand-0.5", 1),
+        ("randn", 0),
+        ("rand-0.5,rand", 2),
+        ("randn,rand-0.5", 3),
+    ],
+)
 def test_initial_weights_are_what_the_questions_script_would_draw(
     init: str, seed: int, scale: float | str, hidden: int
 ) -> None:
-    settings = replace(QUESTION, hidden=hidden, init=init, init_scale=scale, seed=seed)
+    settings = Settings(hidden=hidden, init=init.split(",")[0], seed=seed)
+    if hidden:
+        settings = replace(settings, init=init, init_scale=scale)
     state = np.random.get_state()
     network = Run(settings).network
     assert all(map(np.array_equal, np.random.get_state(), state))  # No global state.
+
     np.random.seed(seed)
     shapes = [(30, 784), (10, 30), (30, 1), (10, 1)] if hidden else [(10, 784), (10, 1)]
-    for array, shape in zip(parameters(network), shapes):
-        draws = np.random.randn(*shape) if init == "randn" else np.random.rand(*shape)
-        if init == "rand-0.5":
-            draws = draws - 0.5
-        is_weights = shape[1] > 1
-        factor = scale if isinstance(scale, float) else 1 / math.sqrt(shape[1]) if is_weights else 1
-        np.testing.assert_allclose(array, factor * draws, rtol=4e-16, atol=0)
+    layers = len(shapes) // 2
+    for number, (array, shape) in enumerate(zip(parameters(network), shapes)):
+        layer = number % layers
+        init_of_layer = settings.init.split(",")[layer % (1 + settings.init.count(","))]
+        scales = str(settings.init_scale).split(",")
+        scale_of_layer = scales[layer % len(scales)]
+        draws = np.random.randn(*shape) if init_of_layer == "randn" else np.random.rand(*shape)
+        if init_of_layer == "rand-0.5":
+            draws -= 0.5
+        if scale_of_layer != "fan-in":
+            draws *= float(scale_of_layer)
+        elif shape[1] > 1:  # weights
+            draws /= math.sqrt(shape[1])
+        np.testing.assert_allclose(array, draws, rtol=4e-16, atol=0)
         assert array.dtype == np.float64
     np.random.set_state(state)
+
     single = Run(replace(settings, dtype="float32")).network
     for array, its in zip(parameters(single), parameters(network)):
         assert array.dtype == np.float32
@@ -175,31 +191,33 @@ def test_initial_weights_are_what_the_questions_script_would_draw(
 
 @pytest.mark.parametrize("hidden", [0, 1, 30])
 @pytest.mark.parametrize("prime", ["buggy", "fixed"])
+@pytest.mark.parametrize("n", [50, 2300])  # one block, three blocks
 def test_gradient_equals_a_loop_over_single_images(
-    hidden: int, prime: str, small: mnist_loader.Data
+    n: int, hidden: int, prime: str, mnist: mnist_loader.Data
 ) -> None:
     network = Run(replace(NIELSEN, hidden=hidden, prime=prime)).network
-    images = Images(*small[0])
-    images.chunk_size = 20
-    assert [len(chunk.labels) for chunk in images.chunks] == [20, 20, 10]
-    cost, nabla_w, nabla_b = reproduce.gradient(network, images.chunks)
-    its_cost, *its = loop_over_images(network, *small[0], prime == "buggy")
-    assert cost == pytest.approx(its_cost, rel=1e-13)
+    images, labels = mnist[0][0][:n], mnist[0][1][:n]
+    cost, nabla_w, nabla_b = reproduce.gradient(network, Images(images, labels).blocks)
+    its_cost, *its = loop_over_images(network, images, labels, prime == "buggy")
+    assert cost == pytest.approx(its_cost, rel=1e-12)
     for nabla, its_nabla in zip(nabla_w + nabla_b, its[0] + its[1]):
-        np.testing.assert_allclose(nabla, its_nabla, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(nabla, its_nabla, rtol=1e-10, atol=1e-11)
 
 
 def small_steps_by_hand(
     settings: Settings, images: Array, labels: Array, epochs: int
 ) -> tuple[Network, list[float], np.random.RandomState]:
     """Return what `epochs` of mini-batches lead to, image by image, from Nielsen's weights."""
-    n, size, hidden = len(labels), settings.batch_size, settings.hidden
+    n = len(labels)
+    size = settings.batch_size or n
+    hidden = settings.hidden
     random = np.random.RandomState(settings.seed)
     shapes = [(hidden, 784), (10, hidden), (hidden, 1), (10, 1)] if hidden else [(10, 784), (10, 1)]
     arrays = [random.randn(*shape) for shape in shapes]
     layers = len(arrays) // 2
     weights = [w / np.sqrt(w.shape[1]) for w in arrays[:layers]]
-    network, costs = Network(weights, arrays[layers:]), []
+    network = Network(weights, arrays[layers:])
+    costs = []
     for _ in range(epochs):
         order = random.permutation(n) if size < n else np.arange(n)
         cost = 0.0
@@ -220,10 +238,10 @@ def small_steps_by_hand(
     [
         (50, 1, 30, "buggy"),
         (50, 8, 30, "fixed"),  # The last batch has 2 images,
-        (50, 49, 0, ""),  # or 1.
+        (50, 49, 0, "fixed"),  # or 1.
         (50, 50, 30, "buggy"),  # These two are the full batch.
-        (50, 1000, 0, ""),
-        (1300, 500, 0, ""),
+        (50, 1000, 0, "fixed"),
+        (1300, 500, 0, "fixed"),
         (1300, 600, 5, "fixed"),  # 500 and 100 images, the same again, and 100.
         (1300, 1299, 5, "buggy"),
     ],
@@ -252,113 +270,53 @@ def test_each_step_is_what_a_loop_over_the_images_of_its_batch_gives(
 @given(
     n=st.integers(1, 1300),
     size=st.integers(1, 1400) | st.sampled_from([499, 500, 501, 1000]),
-    hidden=st.sampled_from([0, 3000, 100_000]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_each_epoch_uses_every_image_once_and_whole_in_a_new_order(
-    n: int, size: int, hidden: int, seed: int
+    n: int, size: int, seed: int
 ) -> None:
-    draws = np.random.RandomState(seed)
-    drawn = (draws.rand(n, 784) < 0.01).astype(np.float32) * np.float32(0.5)
+    drawn = (np.random.RandomState(seed).rand(n, 784) < 0.01).astype(np.float32)
     drawn[0] = 0
-    images, random = Images(drawn, np.arange(n), hidden), np.random.RandomState(seed)
+    images = Images(drawn, np.arange(n))
+    random = np.random.RandomState(seed)
     orders = []
     for _ in range(2):
         order: list[int] = []
-        sizes = []
-        for m, batch in images.batches(size, random):
-            sizes.append(m)
-            before = len(order)
-            for chunk in batch:
-                labels = chunk.labels[chunk.indices]
-                assert len(labels) <= (1000 if size >= n else 500)
-                whole = np.zeros((len(labels), 784), np.float32)
-                whole[:, chunk.pixels] = chunk.images[chunk.indices]
-                np.testing.assert_array_equal(whole, drawn[labels])
-                order.extend(labels)
-            assert len(order) - before == m
-        assert sizes == [size] * (n // size) + [n % size] * (n % size > 0) if size < n else [n]
+        sizes: list[int] = []
+        for batch in images.batches(size, random):
+            for block in batch:
+                whole = np.zeros((len(block.labels), 784))
+                pixels = slice(None) if block.pixels is None else block.pixels
+                whole[:, pixels] = block.x(np.dtype(np.float64)).T
+                np.testing.assert_array_equal(whole, drawn[block.labels])
+                order.extend(block.labels)
+            sizes.append(len(order) - sum(sizes))
+        assert sizes == [n] if size >= n else [size] * (n // size) + [n % size] * (n % size > 0)
         assert sorted(order) == list(range(n))
         orders.append(order)
     if size >= n:
-        assert random.rand() == np.random.RandomState(seed).rand()
+        assert random.rand() == np.random.RandomState(seed).rand()  # Nothing was drawn.
     elif n > 20:
         assert orders[0] != orders[1]
         assert orders[0] != sorted(orders[0])
 
 
-def test_chunks_of_any_size_give_the_same_but_for_rounding(mnist: mnist_loader.Data) -> None:
-    network = Run(NIELSEN).network
-    gradients = []
-    for width, count in ((0, 10), (3000, 39), (100_000, 100)):  # Wider layer, smaller chunks.
-        images = Images(*mnist[2], width)
-        assert len(images.chunks) == count
-        gradients.append(reproduce.gradient(network, images.chunks))
-    for cost, nabla_w, nabla_b in gradients[1:]:
-        assert cost == pytest.approx(gradients[0][0], rel=1e-12)
-        for mine, its in zip(nabla_w + nabla_b, gradients[0][1] + gradients[0][2]):
-            np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-9)
-
-
-# Threads, and other runs
-
-
-def use_threads(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(reproduce, "THREADS", count)
-    monkeypatch.setattr(reproduce, "POOL", ThreadPoolExecutor(count))
+# Other runs, other precision
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_any_number_of_threads_and_of_runs_gives_the_same_bits(
-    dtype: str, mnist: mnist_loader.Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_in_turn_give_the_same_bits_as_alone(dtype: str, mnist: mnist_loader.Data) -> None:
     (images, labels), validation, test = mnist
     data = (images[:4600], labels[:4600]), validation, test
     sizes = [4600, 1000, 10]  # The last of the batches of 1000 has 600.
     settings = [replace(NIELSEN, dtype=dtype, batch_size=size) for size in sizes]
-    use_threads(monkeypatch, 1)
-    alone = [trained(data, its, epochs=2)[0] for its in settings]
-    assert len({run.epochs[-1].cost for run in alone}) == len(alone)
-    for threads in (2, 5):
-        use_threads(monkeypatch, threads)
-        for run, its in zip(alone, trained(data, *settings, epochs=2)):
-            assert run.epochs == its.epochs
-            for array, same in zip(parameters(run.network), parameters(its.network)):
-                np.testing.assert_array_equal(array, same)
-
-
-def test_threads_share_the_chunks_and_give_them_in_order(
-    small: mnist_loader.Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use_threads(monkeypatch, 2)
-    network = Run(replace(NIELSEN, dtype="float32")).network
-    images, second = Images(*small[0]), threading.Event()
-    images.chunk_size = 10
-    first, *others = images.chunks
-    assert len(others) == 4
-    calls = []
-
-    def work(its: Network, x: Array, y: Array) -> tuple[Array, list[Array], Array, Array]:
-        calls.append(y)
-        if np.array_equal(x.T, first.images):
-            assert second.wait(60), "nobody works on the second chunk"
-        second.set()
-        return its.weights[0], its.weights[1:] + its.biases, x, y
-
-    results = list(reproduce.for_each(images.chunks, network, work))
-    for chunk, (w, rest, x, y) in zip(images.chunks, results):
-        np.testing.assert_array_equal(w, network.weights[0][:, chunk.pixels])
-        assert all(map(np.array_equal, rest, network.weights[1:] + network.biases))
-        np.testing.assert_array_equal(x, chunk.images.T)
-        assert (x.dtype, y.dtype, y.shape) == (np.float32, np.bool_, (10, 10))
-        np.testing.assert_array_equal(y.argmax(axis=0), chunk.labels)
-        assert y.sum() == 10
-
-    # Memory is bounded as little is computed ahead of what was asked for.
-    calls.clear()
-    next(reproduce.for_each(images.chunks, network, work))
-    reproduce.POOL.shutdown()
-    assert len(calls) <= 3
+    together = trained(data, *settings, epochs=2)
+    assert len({run.epochs[-1].cost for run in together}) == len(together)
+    for run, its in zip(together, settings):
+        [alone] = trained(data, its, epochs=2)
+        assert run.epochs == alone.epochs
+        for array, same in zip(parameters(run.network), parameters(alone.network)):
+            np.testing.assert_array_equal(array, same)
 
 
 def test_float32_follows_float64(mnist: mnist_loader.Data) -> None:
@@ -374,91 +332,84 @@ def test_float32_follows_float64(mnist: mnist_loader.Data) -> None:
 # What is measured
 
 
-@pytest.mark.parametrize("hidden", [0, 1, 5])
+@pytest.mark.parametrize("hidden", [1, 5])
 @pytest.mark.parametrize("prime", ["buggy", "fixed"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_an_examination_is_what_loops_measure(
-    hidden: int, prime: str, small: mnist_loader.Data, monkeypatch: pytest.MonkeyPatch
+    hidden: int, prime: str, dtype: str, mnist: mnist_loader.Data
 ) -> None:
-    monkeypatch.setattr(reproduce, "EXAMINED", 20)
-    monkeypatch.setattr(reproduce, "CHECKED", 7)
-    images, labels = small[0]
-    network = Run(replace(NIELSEN, hidden=hidden, prime=prime if hidden else "")).network
+    images, labels = mnist[0][0][:1500], mnist[0][1][:1500]
+    network = Run(replace(NIELSEN, hidden=hidden, prime=prime, dtype=dtype)).network
     before = [array.copy() for array in parameters(network)]
-    found = reproduce.examine(network, Images(images, labels, hidden))
+    found = reproduce.examine(network, Images(images, labels))
     assert all(map(np.array_equal, parameters(network), before))
 
-    own, right = (
-        loop_over_images(network, images, labels, prime == "buggy" and how == "own")
-        for how in ("own", "right")
+    z2 = np.array([network.weights[0] @ x + network.biases[0][:, 0] for x in images[:1000]])
+    deviations = [math.sqrt(np.mean((a - a.mean()) ** 2)) for a in s(z2.astype(float)).T]
+    norms = {}
+    for buggy in (True, False):
+        _, nabla_w, _ = loop_over_images(network, images, labels, buggy)
+        norms[buggy] = [float(np.linalg.norm(nabla)) / len(labels) for nabla in nabla_w]
+    y = labels[:20] == np.arange(10)[:, np.newaxis]
+    tolerance = 1e-9 if dtype == "float64" else 1e-5
+    assert found._asdict() == pytest.approx(
+        {
+            "mean_z2": z2.mean(),
+            "least_z2": min(abs(z) for z in z2.ravel()),
+            "a2_varies": max(deviations),
+            "nabla_w2": norms[prime == "buggy"][0],
+            "right_nabla_w2": norms[False][0],
+            "nabla_w3": norms[False][1],
+            "error": reproduce.gradient_error(network, images[:20].T.astype(float), y),
+        },
+        rel=tolerance,
+        abs=1e-6 if dtype == "float32" else 1e-12,
     )
-    (own_first, *_), (first, *others) = (
-        [float(np.linalg.norm(nabla)) / len(labels) for nabla in gradient[1]]
-        for gradient in (own, right)
-    )
-    expected = {"cost": right[0] / len(labels)}
-    y = labels[:7] == np.arange(10)[:, np.newaxis]
-    expected["error of the gradient"] = reproduce.gradient_error(network, images[:7].T, y)
-    if hidden:
-        z2 = np.array([network.weights[0] @ x + network.biases[0][:, 0] for x in images[:20]])
-        expected["z2, mean"] = sum(z for of_image in z2 for z in of_image) / z2.size
-        expected["z2, smallest size"] = min(abs(z) for of_image in z2 for z in of_image)
-        deviations = [np.sqrt(np.mean((a - a.mean()) ** 2)) for a in s(z2).T]
-        expected["a2, deviation between images"] = sum(deviations) / hidden
-        expected["gradient of w2, as computed"] = own_first
-        expected["gradient of w2, right derivative"] = first
-        expected["gradient of w3"] = others[0]
-        assert math.isclose(own_first, first, rel_tol=1e-9) is (prime == "fixed")
-    else:
-        expected["gradient of w"] = first
-    assert found == pytest.approx(expected, rel=1e-9)
+    assert math.isclose(norms[True][0], norms[False][0], rel_tol=1e-6) is False
 
 
 def test_a_gradient_error_is_small_for_the_right_derivative_and_large_for_the_wrong_one(
     small: mnist_loader.Data,
 ) -> None:
     images, labels = small[0]
-    x, y = images.T, labels == np.arange(10)[:, np.newaxis]
+    x = images.T.astype(np.float64)
+    y = labels == np.arange(10)[:, np.newaxis]
     for hidden, seed in itertools.product([5, 30], range(4)):
-        fixed = Run(replace(NIELSEN, init_scale=1.0, hidden=hidden, seed=seed)).network
-        assert reproduce.gradient_error(fixed, x, y) <= reproduce.TOLERANCE
+        fixed = Run(replace(NIELSEN, init_scale=1, hidden=hidden, seed=seed)).network
+        assert reproduce.gradient_error(fixed, x, y) <= reproduce.WRONG / 100
         buggy = replace(fixed, prime=reproduce.buggy_prime)
         # The slope of the cost along the wrong direction is what the right gradient says.
         _, nabla_w, _ = buggy.backprop(x, y)
         _, right_w, _ = fixed.backprop(x, y)
-        norms = [np.linalg.norm(nabla) for nabla in nabla_w]
-        slope = sum(
-            np.sum(nabla * right) / norm
-            for nabla, right, norm in zip(nabla_w, right_w, norms)
-        )
+        norms = [float(np.linalg.norm(nabla)) for nabla in nabla_w]
+        slope = 0.0
+        for nabla, right, norm in zip(nabla_w, right_w, norms):
+            slope += float(np.sum(nabla * right) / norm)
         expected = abs(sum(norms) - slope) / max(sum(norms), abs(slope))
-        assert expected > 100 * reproduce.TOLERANCE
-        assert reproduce.gradient_error(buggy, x, y) == pytest.approx(expected, rel=1e-3)
-        # It is computed in float64, whatever the network is in.
-        weights, biases = (
-            [array.astype(np.float32) for array in arrays]
-            for arrays in (buggy.weights, buggy.biases)
-        )
-        error = reproduce.gradient_error(replace(buggy, weights=weights, biases=biases), x, y)
-        assert error == pytest.approx(expected, rel=1e-5)
+        assert expected > 3 * reproduce.WRONG
+        assert reproduce.gradient_error(buggy, x, y) == pytest.approx(expected, rel=1e-2)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e3, 1e6, 1e9, "fan-in"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("scale", [0, 1e-3, 1, 1e3, 1e6, 1e9, 1e150, "fan-in", "1e6,1", "1,1e6"])
+@pytest.mark.parametrize("hidden", [1, 30, 784])
 def test_a_right_gradient_is_never_called_wrong(
-    scale: float | str, mnist: mnist_loader.Data
+    hidden: int, scale: float | str, mnist: mnist_loader.Data
 ) -> None:
-    (images, labels), validation, (test_images, test_labels) = mnist
-    data = (images[:200], labels[:200]), validation, (test_images[:9], test_labels[:9])
-    x, y = images[:20].T.astype(np.float64), labels[:20] == np.arange(10)[:, np.newaxis]
-    of = replace(NIELSEN, init_scale=scale, batch_size=20)
-    for hidden, init, dtype in itertools.product([0, 1, 30], INITS, ["float64", "float32"]):
-        settings = replace(of, hidden=hidden, init=init, dtype=dtype)
-        runs = [Run(settings)]
-        for eta in (10.0, 1000.0, 1e6):
-            runs += trained(data, replace(settings, eta=eta), epochs=1)
-        for run in runs:
-            with np.errstate(over="ignore"):
-                error = reproduce.gradient_error(run.network, x, y)
-            assert error <= reproduce.TOLERANCE, run.settings
+    (images, labels), _, (test_images, test_labels) = mnist
+    training = Images(images[:200], labels[:200])
+    test = Images(test_images[:9], test_labels[:9])
+    for init, dtype in itertools.product(reproduce.INITS, reproduce.DTYPES):
+        if dtype == "float32" and scale == 1e150:
+            continue
+        for eta in (0.5, 1000.0):
+            settings = Settings(
+                hidden=hidden, init=init, init_scale=scale, eta=eta, batch_size=20, dtype=dtype
+            )
+            run = Run(settings)
+            assert reproduce.examine(run.network, training).error <= reproduce.WRONG, settings
+            reproduce.train_epoch(run, training, test)
+            assert reproduce.examine(run.network, training).error <= reproduce.WRONG, settings
 
 
 @pytest.mark.parametrize(("prime", "agrees"), [("fixed", True), ("buggy", False)])
@@ -495,7 +446,7 @@ def test_only_the_fixed_derivative_agrees_with_differences_of_the_cost(
     assert (w2 < 1e-8) is agrees
     assert (b2 < 1e-8) is agrees
     # The program's own check comes to the same conclusion.
-    assert (reproduce.gradient_error(network, x, y) <= reproduce.TOLERANCE) is agrees
+    assert (reproduce.gradient_error(network, x, y) <= reproduce.WRONG) is agrees
 
 
 # Functions
