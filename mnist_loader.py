@@ -66,8 +66,8 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
 
     Raises DataError if the data is missing, damaged, not of this form or too large.
 
-    Nothing that a pickle names is imported or called. What a hostile file can do is waste
-    memory and time.
+    Nothing that a pickle names is imported or called. A hostile file can still waste memory
+    and time: one of a megabyte is enough for tens of gigabytes and many minutes.
     """
     source = SHIPPED if path is None else Path(path)
     try:
@@ -113,8 +113,8 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
     if images.ndim != 2 or images.shape[1] != 784 or labels.shape != images.shape[:1]:
         found = f"images of shape {images.shape!s:.60}, labels of shape {labels.shape!s:.60}"
         raise DataError(path, f"{name} {found}; (n, 784) and (n,) are needed")
-    with np.errstate(invalid="ignore"):  # A NaN is no digit either.
-        is_digit = np.isin(labels, np.arange(10))
+    with np.errstate(invalid="ignore"):  # A NaN is no digit, and no reason for a warning.
+        is_digit = (labels >= 0) & (labels <= 9) & (labels == np.floor(labels))
     if not is_digit.all():
         index = np.argmin(is_digit)  # the first that is False
         raise DataError(path, f"{name} labels[{index}] is {labels[index]:g}, not a digit 0 to 9")
@@ -228,7 +228,7 @@ def _read_idx(path: Path, name: str, item_shape: list[int]) -> Array:
         raise DataError(path, f"images of {size} pixels; only 28 by 28 can be used")
     items = np.frombuffer(content, np.uint8, offset=header_length)
     if len(items) != math.prod(dimensions):
-        problem = f"its header says {math.prod(dimensions)} bytes of data, but it has {len(items)}"
+        problem = f"bytes of data: {len(items)}, by its header {math.prod(dimensions)}"
         raise DataError(path, f"{problem}; get it again")
     return items.reshape(dimensions)
 
@@ -236,14 +236,20 @@ def _read_idx(path: Path, name: str, item_shape: list[int]) -> Array:
 # Pickles
 #
 # A pickle can ask for any function to be called, with any arguments. What pickles of arrays
-# ask for has a stand-in here, which keeps the arguments and calls nothing; all else is refused.
-# See "Restricting Globals" in the documentation of pickle.
+# ask for has a stand-in here, which keeps the arguments and calls nothing; all else is refused
+# (see "Restricting Globals" in the documentation of pickle). numpy pickles (see __reduce__)
+#
+#   an array as     _reconstruct(ndarray, (0,), b"b"), which is then given the state
+#                   (version, shape, dtype, is_fortran, bytes),
+#   or, protocol 5: _frombuffer(bytes, dtype, shape, order),
+#   a number as     scalar(dtype, bytes),
+#   a dtype as      dtype("f4", False, True), which is then given the state (3, "<", ...).
 
 NEEDED = "a pickle of (training, validation, test) is needed, each (images, labels)"
 
 
 class _Call:
-    """A call that a pickle asks for, and the state that it gives to what the call returns."""
+    """A call that a pickle asks for, and the state that it gives to the result."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -269,7 +275,7 @@ class _Scalar(_Call): ...
 
 STAND_INS: dict[str, type[_Call]] = {
     "__builtin__.bytes": _Bytes,  # an empty one, pickled by Python 3 in protocols 0 to 2
-    "_codecs.encode": _Bytes,  # any other
+    "_codecs.encode": _Bytes,  # others, as a text
     "numpy.dtype": _Type,
     "numpy.ndarray": _Call,
     "numpy.core.multiarray._reconstruct": _Array,
@@ -336,7 +342,7 @@ def _read_pickle(path: Path) -> Data:
 def _unpickle(path: Path) -> tuple[Pair, Pair, Pair]:
     """Return the training, validation and test arrays of a pickle, unchecked."""
     content = _read(path)
-    begin = f"it begins with {content[:24]!r}"
+    beginning = f"it begins with {content[:24]!r}"
     try:
         file = io.BytesIO(content)
         pickled = _Unpickler(path, file).load()
@@ -354,10 +360,11 @@ def _unpickle(path: Path) -> tuple[Pair, Pair, Pair]:
         raise DataError(path, "it asks for more memory than there is") from None
     except KeyError as error:  # an opcode that is not one of OPCODES
         found = _opcode(error.args[0])
-        raise DataError(path, f"it holds {found}; {NEEDED} ({begin})") from None
+        raise DataError(path, f"it holds {found}; {NEEDED} ({beginning})") from None
     except Exception as error:  # A bad pickle raises nearly anything, says pickle.
         found = type(error).__name__
-        raise DataError(path, f"damaged, or not a pickle of arrays ({found}): {begin}") from None
+        problem = f"damaged, or not a pickle of arrays ({found}); {beginning}"
+        raise DataError(path, problem) from None
 
 
 def _opcode(code: int) -> str:
@@ -369,7 +376,7 @@ def _opcode(code: int) -> str:
     for opcode in pickletools.opcodes:
         if opcode.code == chr(code):
             return f"the opcode {opcode.name}"
-    return "what is no pickle"
+    return "no pickle"
 
 
 def _items(path: Path, found: str, pickled: Any, length: int) -> Any:
@@ -389,7 +396,9 @@ def _described(pickled: Any) -> str:
         return "a number"
     if isinstance(pickled, (str, bytes)):
         return "a text"
-    return f"something of type {type(pickled).__name__}"
+    if pickled is None:
+        return "None"
+    return "something else"
 
 
 def _pair(path: Path, name: str, pickled: Any) -> Pair:
@@ -406,7 +415,8 @@ def _array(path: Path, name: str, pickled: Any) -> Array:
         raise DataError(path, f"its {name} are {_described(pickled)}; an array is needed")
     if len(pickled) == 0:
         return np.zeros(0)
-    if len(pickled) > MAX_BYTES // 784 // 4:  # A pickle can name one image many times.
+    # A pickle can name the same image many times: as float32, these would exceed MAX_BYTES.
+    if len(pickled) > MAX_BYTES // (4 * 784):
         raise DataError(path, f"its {name} are {len(pickled):,}, which is too many")
     items = []
     for item in pickled:
@@ -435,7 +445,7 @@ def _called(path: Path, call: _Call) -> Array:
         _, shape, number_type, is_fortran, data = call.state
         if is_fortran:
             order = "F"
-    # Of a type only its name and its byte order count; it could have fields, of objects even.
+    # The state of a dtype could give it fields, of objects even: only this is looked at.
     code = _text(number_type.state[1]) + _text(number_type.arguments[0])
     if not re.fullmatch("[<>|](f[248]|[iu][1248])", code):
         raise DataError(path, f"it has an array of type {code[:20]!a}, not of numbers")
@@ -445,17 +455,15 @@ def _called(path: Path, call: _Call) -> Array:
     return array.reshape(shape, order=order)
 
 
-def _latin1(call: _Bytes) -> bytes:
-    """Return the bytes that Python 3 pickled as a text, of a character each, or as nothing."""
+def _latin1(call: _Bytes) -> Any:
+    """Return the bytes that Python 3 pickled as a text, or as nothing if there are none."""
     if len(call.arguments) == 0:
         return b""
-    text: str = call.arguments[0]
-    return text.encode("latin-1")
+    return call.arguments[0].encode("latin-1")
 
 
-def _text(pickled: Any) -> str:
-    """Return a text that Python 2 or 3 pickled."""
+def _text(pickled: Any) -> Any:
+    """Return a text, which Python 2 pickled as bytes."""
     if isinstance(pickled, bytes):
         return pickled.decode("latin-1")
-    text: str = pickled
-    return text
+    return pickled
