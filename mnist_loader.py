@@ -58,11 +58,14 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
     and writable. MNIST gives 50,000, 10,000 and 10,000 images.
 
     `path` is a folder with the four IDX files that SHA256 names, or one file like Nielsen's
-    mnist.pkl.gz; each may be packed with gzip or not, whatever its name. Of the n training
-    images of a folder the last n // 6 are the validation data (in MNIST 10,000 of 60,000)
-    and are not trained on. In a pickle, pixels are numbers from 0 to 1, or uint8, which
-    are divided by 256 as those of IDX files are; labels are whole numbers of any type.
-    Without `path` the shipped files are read, and must be unaltered.
+    mnist.pkl.gz; a file may be packed with gzip or not, whatever its name. Without `path`
+    the shipped files are read, and must be unaltered.
+
+    Of the n training images of a folder the last n // 6 are the validation data (in MNIST
+    10,000 of 60,000) and are not trained on. IDX files may have a dot in their names, as in
+    train-images.idx3-ubyte. In a pickle, pixels are numbers from 0 to 1, or uint8, which are
+    divided by 256 as those of IDX files are; labels are whole numbers of any type; and both
+    may be lists, as the book's expand_mnist.py writes them.
 
     Raises DataError if the data is missing, damaged, not of this form or too large.
 
@@ -249,7 +252,10 @@ NEEDED = "a pickle of (training, validation, test) is needed, each (images, labe
 
 
 class _Call:
-    """A call that a pickle asks for, and the state that it gives to the result."""
+    """A call that a pickle asks for, and the state that it gives to the result.
+
+    Each function that is called has a class of its own, to tell them apart.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments

@@ -518,6 +518,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "large number": (as_pickle(pairs(full(0), [0, 10**400])), "damaged, or not a pickle of arrays"),
     "large numbers": (as_pickle(pairs([10**400, 0], [0, 0])), "damaged, or not a pickle of arrays"),
     "empty arrays": (as_pickle(pairs(full(0)[:0], GOOD_LABELS[:0])), "it has no test images$"),
+    "empty arrays, protocol 2": (
+        as_pickle(pickle.dumps(pairs(full(0)[:0], GOOD_LABELS[:0]), 2)),
+        "it has no test images$",
+    ),
     "empty lists": (as_pickle(pairs([], [])), "it has no test images$"),
     "no labels": (as_pickle(pairs(full(0), [])), r"labels of shape \(0,\); \(n, 784\) and \(n,\)"),
     "objects": (as_pickle(pairs(full(0).astype(object), GOOD_LABELS)), r"array of type '\|O8'"),
@@ -635,6 +639,15 @@ def test_a_file_is_read_up_to_max_bytes(
     monkeypatch.setattr(mnist_loader, "MAX_BYTES", len(content) - 1)
     with pytest.raises(DataError, match=rf"{name}': too large: it has more than [\d,]+ bytes"):
         load_data(source)
+
+
+def test_what_is_longer_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it is cut off at its end is not seen."""
+    monkeypatch.setattr(mnist_loader, "MAX_BYTES", 1000)
+    path = tmp_path / "mnist.pkl.gz"
+    path.write_bytes(gzip.compress(random.Random(0).randbytes(10**6))[:-100])
+    with pytest.raises(DataError, match="too large: it has more than 1,000 bytes"):
+        load_data(path)
 
 
 def test_too_little_memory_for_a_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
