@@ -178,7 +178,7 @@ FORMS: dict[str, tuple[Callable[[Array], object], Callable[[Array], object]]] = 
     "float64, big-endian": (lambda x: x.astype(">f8"), lambda y: y.astype(">i4")),
     "uint8 by columns": (lambda x: np.asfortranarray(256 * x).astype(np.uint8), lambda y: y),
     "a part of an array": (lambda x: np.repeat(x, 2, axis=1)[:, ::2], lambda y: y),
-    "float16": (lambda x: x.astype(np.float16).astype(np.float64), lambda y: y.astype("f2")),
+    "float16": (lambda x: x.astype(np.float16), lambda y: y.astype("f2")),
     "as expand_mnist.py's": (list, list),  # lists of arrays and of numpy's integers
     "tuples": (tuple, tuple),
     "a list of int": (lambda x: x, lambda y: y.tolist()),
@@ -206,6 +206,19 @@ def test_pickles_of_python_3(
         loaded = load_data(path)
         assert_as_promised(loaded)
         assert_same(loaded, data)
+
+
+LONGS = {0: (b"I784\n", b"L784L\n"), 2: (b"M\x10\x03", b"\x8a\x02\x10\x03")}
+
+
+@pytest.mark.parametrize("protocol", LONGS)
+def test_shapes_of_python_2_on_windows_are_long(protocol: int, small: Data, tmp_path: Path) -> None:
+    content = gzip.decompress((FIXTURES / f"nielsen_protocol{protocol}.pkl.gz").read_bytes())
+    with_longs = content.replace(*LONGS[protocol])
+    assert with_longs != content
+    path = tmp_path / "mnist.pkl"
+    path.write_bytes(with_longs)
+    assert_same(load_data(path), small)
 
 
 def test_numpy_integers_of_python_2(small: Data, tmp_path: Path) -> None:
