@@ -427,6 +427,7 @@ def full(value: float) -> Array:
 
 GOOD_LABELS = np.zeros(2, int)
 GOOD = (full(0), GOOD_LABELS)
+ARRAY = pickle.dumps((GOOD, GOOD, GOOD), 2)
 GZIPPED = gzip.compress(idx(IMAGES))
 WEB_PAGE = b"<!DOCTYPE html>\n<html>403 Forbidden</html>\n"
 GIT_LFS = b"version https://git-lfs.github.com/spec/v1\nsize 1\n"
@@ -503,6 +504,8 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "memo index": (as_pickle(b"g" + b"9" * 4000 + b"\n."), "damaged, or not a pickle"),
     "a list of numbers": (as_pickle([1, 2, 3]), f"training data is a number; .*{NEEDED}"),
     "a text": (as_pickle("mnist"), "it holds a text; "),
+    "bytes": (as_pickle(pickle.dumps(b"mnist")), "it holds a text; "),
+    "a number of numpy's": (as_pickle(np.float64(3)), "it holds a number; "),
     "None": (as_pickle(None), "it holds None; "),
     "a dtype": (as_pickle(np.dtype("f4")), "it holds something else; "),
     "an array": (as_pickle(full(0)), f"it holds an array; .*{NEEDED}"),
@@ -538,28 +541,24 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "empty lists": (as_pickle(pairs([], [])), "it has no test images$"),
     "no labels": (as_pickle(pairs(full(0), [])), r"labels of shape \(0,\); \(n, 784\) and \(n,\)"),
     "objects": (as_pickle(pairs(full(0).astype(object), GOOD_LABELS)), r"array of type '\|O8'"),
-    "hidden objects": (
-        as_pickle(
-            pickle.dumps(pairs(full(0), GOOD_LABELS), 2).replace(b"\2\0\0\0f4", b"\2\0\0\0V8")
-        ),
-        "of type '<V8'",
-    ),
+    "hidden objects": (as_pickle(ARRAY.replace(b"\2\0\0\0f4", b"\2\0\0\0V8")), "of type '<V8'"),
+    "long double": (as_pickle(ARRAY.replace(b"\2\0\0\0f4", b"\3\0\0\0f16")), "of type '<f16'"),
     "fields": (as_pickle(pairs(np.zeros(2, [("a", "O")]), GOOD_LABELS)), "holds a dictionary; "),
     "complex": (as_pickle(pairs(full(0).astype(complex), GOOD_LABELS)), "of type '<c16'"),
     "texts in an array": (as_pickle(pairs(full(0), np.array(["3", "4"]))), "of type '<U1'"),
     "records": (
-        as_pickle(
-            pickle.dumps(pairs(full(0), GOOD_LABELS), 2).replace(
-                b"X\x01\0\0\0<", b"X\x04\0\0\0f4,<", 1
-            )
-        ),
+        as_pickle(ARRAY.replace(b"X\1\0\0\0<", b"X\4\0\0\0f4,<", 1)),
         "of type 'f4,<f4'",
     ),
     "28 by 28": (as_pickle(pairs(full(0).reshape(2, 28, 28), GOOD_LABELS)), r"shape \(2, 28, 28\)"),
     "783 pixels": (as_pickle(pairs(full(0)[:, 1:], GOOD_LABELS)), r"test images of .*\(2, 783\)"),
     "lengths differ": (as_pickle(pairs(full(0), np.zeros(3, int))), r"labels of shape \(3,\)"),
     "one hot": (as_pickle(pairs(full(0), np.zeros((2, 10)))), r"labels of shape \(2, 10\)"),
-    "many dimensions": (as_pickle(pairs(full(0).reshape(30 * (1,) + (2, 784)), 0)), "are a number"),
+    "a number for labels": (as_pickle(pairs(full(0), 0)), "its test labels are a number; an arr"),
+    "many dimensions": (
+        as_pickle(pairs(full(0).reshape(30 * [1] + [2, 784]), GOOD_LABELS)),
+        r"test images of shape \(1, 1, [1, ]*, labels of shape \(2,\); ",
+    ),
     "label 0.5": (as_pickle(pairs(full(0), np.array([3, 0.5]))), r"test labels\[1\] is 0.5, not"),
     "label -1": (as_pickle(pairs(full(0), [-1, 0])), r"test labels\[0\] is -1, not a digit"),
     "label 2**64 - 1": (as_pickle(pairs(full(0), np.array([0, 2**64 - 1], "u8"))), r"\[1\] is 1.8"),
@@ -734,7 +733,6 @@ def u64(number: int) -> bytes:
 
 DEEP = 200_000
 DTYPE = b"cnumpy\ndtype\nq\0"
-ARRAY = pickle.dumps(pairs(full(0), GOOD_LABELS), 2)
 AS_PAIRS = b"q\0h\0\x86q\1h\1h\1\x87."  # what was read before for all images and labels
 NOT_ARRAYS = "damaged, or not a pickle of arrays"
 SKILFUL: dict[str, tuple[bytes, str]] = {
