@@ -165,9 +165,10 @@ def _read_folder(folder: Path) -> Data:
         problem = f"the number of its training images is {len(images)}"
         raise DataError(folder, f"{problem}; 6 are needed, as the last sixth is validation data")
     n = len(images) - n_validation
-    training = images[:n], labels[:n]
-    validation = images[n:], labels[n:]
-    return training, validation, _read_pair(paths, "t10k", "test")
+    training = _checked(folder, "training", (images[:n], labels[:n]))
+    validation = _checked(folder, "validation", (images[n:], labels[n:]))
+    test = _checked(folder, "test", _read_pair(paths, "t10k", "test"))
+    return training, validation, test
 
 
 def _find_files(folder: Path) -> dict[str, Path]:
@@ -199,7 +200,7 @@ def _find_file(folder: Path, name: str) -> Path | None:
 
 
 def _read_pair(paths: dict[str, Path], prefix: str, name: str) -> Pair:
-    """Return the checked images and labels of two IDX files."""
+    """Return the images, uint8 of shape (n, 784), and labels, uint8, of two IDX files."""
     images_name = f"{prefix}-images-idx3-ubyte"
     labels_name = f"{prefix}-labels-idx1-ubyte"
     images = _read_idx(paths[images_name], images_name, [28, 28])
@@ -207,7 +208,7 @@ def _read_pair(paths: dict[str, Path], prefix: str, name: str) -> Pair:
     if len(images) != len(labels):
         problem = f"number of {name} images: {len(images)}, of labels: {len(labels)}"
         raise DataError(paths[labels_name], f"{problem}; take both files from one data set")
-    return _checked(paths[labels_name].parent, name, (images.reshape(-1, 784), labels))
+    return images.reshape(-1, 784), labels
 
 
 def _read_idx(path: Path, name: str, item_shape: list[int]) -> Array:

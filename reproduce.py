@@ -558,13 +558,13 @@ FIGURES = [
 ]
 EXPLANATIONS = [
     "mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one that is "
-    f"nearest to 0 (for the first {EXAMINED:,} training images)",
+    f"nearest to 0 (for {EXAMINED:,} training images at most)",
     "a2 varies: the standard deviation of a hidden neuron's activation between these images, "
     f"where it is largest; below {SAME}, the layer is said to put out the same for every image",
     "nabla w2, nabla w3: the norm of the gradient, the mean over all training images; "
     "right one: of w2, with the right derivative",
-    "error: of nabla w2 and nabla w3, against differences of the cost (for the first "
-    f"{CHECKED} training images); above {WRONG:.0%}, the gradient is said to be wrong",
+    "error: of nabla w2 and nabla w3, against differences of the cost (for "
+    f"{CHECKED} training images at most); above {WRONG:.0%}, the gradient is said to be wrong",
     f"falling, rising: by more than {CHANGED:.0%} of the cost in the last {LAST} epochs",
 ]
 
@@ -670,7 +670,7 @@ class Report:
         table = Table([(" " * width, 0), *FIGURES], self.markdown)
         for label, figures in zip(labels, rows):
             cells = [f"{value:.3g}" for value in figures[:-1]]
-            table.row([label.ljust(width), *cells, f"{figures.error:.0%}"])
+            table.row([label.ljust(width), *cells, f"{figures.error:.1%}"])
         click.echo()
         for explanation in EXPLANATIONS:
             self.say(explanation, bullet=True)
@@ -780,15 +780,17 @@ def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> N
     for number, run in enumerate(runs):
         row = rows.index(run.group)
         style = {
-            "color": f"C{row % 10}",  # There are ten colours.
-            "linestyle": ["-", "--", ":"][row // 10 % 3],
+            "color": f"C{row % 7}",  # The eighth colour is grey.
+            "linestyle": ["-", "--", ":"][row // 7 % 3],
             "linewidth": 5 - 4 * (number + 1) / len(runs),  # Where lines coincide, all are seen.
         }
         cost.plot([epoch.cost for epoch in run.epochs], marker=".", **style)
         [line] = accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], marker=".", **style)
         if run.group not in named:
-            line.set_label(legend_of(run))
             named.add(run.group)
+            line.set_label(run.group)
+            if len(runs) <= ABREAST:
+                line.set_label(f"{run.name}: {run.options}")
         if has_z2:
             z2 = Run(run.settings).network.feedforward(examined)[0][0]
             counts, edges = np.histogram(z2, 100)
@@ -801,20 +803,13 @@ def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> N
     write_beside_line(accuracy, 100 * base.accuracy, "baseline, which ignores the image")
     if has_z2:
         left, right = axes[2].get_xlim()
-        z = np.linspace(left, right, 501)
+        z = np.linspace(min(left, -10), max(right, 10), 1001)
         axes[2].plot(z, sigmoid(z), color="0.5")
-        axes[2].set(xlabel="z2 before the training", ylabel="frequency, and sigmoid of z2")
+        axes[2].set(xlabel="z2 before the training", ylabel="frequency of z2", ylim=(0, 1.2))
         write_beside_line(axes[2], sigmoid(z)[-1], "sigmoid")
     if len(runs) > 1:
         figure.legend(loc="outside lower center")
     figure.savefig(path, dpi=120)
-
-
-def legend_of(run: Run) -> str:
-    """Return what the legend calls a run, or all that differ from it in their seed alone."""
-    if run.group == run.name:
-        return f"{run.name}: {run.options}"
-    return run.group
 
 
 def write_beside_line(axis: Any, y: float, text: str) -> None:
@@ -910,29 +905,29 @@ def named_runs(
     hidden: int, dtype: str, values: dict[str, list[Any]], one_at_a_time: bool
 ) -> list[Run]:
     """Return a run for each of the combinations, with what it is called."""
+    seeds = values["seed"]
+    nothing = f"{len(seeds)} seeds"
+    if one_at_a_time:
+        nothing = "nothing changed"
     runs = []
-    all_values = combinations(values, one_at_a_time)
-    for number, its_values in enumerate(all_values):
-        words = []
-        for name, value in its_values.items():
-            is_changed = not one_at_a_time or value != values[name][0]
-            if len(values[name]) > 1 and is_changed and name != "seed":
-                words.append(option(name, value))
-        row = " ".join(words)
-        if not row and one_at_a_time:
-            row = "nothing changed"
-        elif not row:
-            row = f"{len(values['seed'])} seeds"
-        if len(values["seed"]) > 1:
-            words.append(option("seed", its_values["seed"]))
-        options = " ".join(words) or "nothing changed"
+    chosen_values = combinations(values, one_at_a_time)
+    for number, chosen in enumerate(chosen_values):
+        changes = []
+        for name, value in chosen.items():
+            is_unchanged = one_at_a_time and value == values[name][0]
+            if name != "seed" and len(values[name]) > 1 and not is_unchanged:
+                changes.append(option(name, value))
+        group = " ".join(changes) or nothing
+        if len(seeds) > 1:
+            changes.append(option("seed", chosen["seed"]))
+        options = " ".join(changes) or nothing
         name = options
-        if len(all_values) == 1:
+        if len(chosen_values) == 1:
             name = ""
-        elif len(all_values) <= ABREAST:
+        elif len(chosen_values) <= ABREAST:
             name = string.ascii_uppercase[number]
-            row = name
-        runs.append(Run(Settings(hidden=hidden, dtype=dtype, **its_values), name, options, row))
+            group = name
+        runs.append(Run(Settings(hidden=hidden, dtype=dtype, **chosen), name, options, group))
     return runs
 
 
@@ -1193,7 +1188,7 @@ def main(
     if diagnose:
         before = [examine(run.network, training) for run in runs]
 
-    steps = epochs * sum(math.ceil(n / size) for size in values["batch_size"])
+    steps = epochs * sum(math.ceil(n / (run.settings.batch_size or n)) for run in runs)
     bar_file = sys.stderr if sys.stderr.isatty() else io.StringIO()
     with click.progressbar(
         length=steps, file=bar_file, show_pos=True, update_min_steps=max(1, steps // 200)
@@ -1226,4 +1221,6 @@ def stop_at_once(*_: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, stop_at_once)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # What its encoding lacks is escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")
     main()

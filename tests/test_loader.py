@@ -479,7 +479,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "number of test images: 12, of labels: 1; take both",
     ),
     "label 10": (spoil(TEST_LABELS, idx(LABELS + 1)), r"test labels\[9\] is 10, not a digit"),
-    "no training images": (lambda folder: write_folder(folder, 0), "it has no training images$"),
+    "no training images": (
+        lambda folder: write_folder(folder, 0),
+        "training images is 0; 6 are needed",
+    ),
     "no test images": (lambda folder: write_folder(folder, 12, 0), "it has no test images$"),
     "one image": (
         lambda folder: write_folder(folder, 1),
