@@ -1,18 +1,19 @@
-"""Measure this program against plain numpy, PyTorch, JAX and the processor.
+"""Measure an epoch of 784-30-10 beside plain numpy, PyTorch and JAX; and whole commands.
 
     python tests/benchmark.py
 
-Each competitor runs in a process of its own, and they take turns: a slow moment of the machine
-hits them all. PyTorch and JAX are measured if they are installed. An epoch is all its steps of
-gradient descent, with the cost, and the test images classified. All start from the same weights
-and draw the same batches: the cost of the second epoch tells whether they do the same.
+It takes about ten minutes on two idle cores, and writes what it prints to tests/benchmark.txt.
+
+An epoch has all its steps, the cost, and the test images classified. Each competitor has a
+process of its own, and they take turns: a slow moment of the machine hits them all. They start
+from the same weights and draw the same batches, so that their costs have to agree.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
+import datetime
 import math
+import multiprocessing
 import os
 import platform
 import resource
@@ -21,331 +22,373 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-if any('"this program' in argument for argument in sys.argv):
-    # It gives BLAS one thread, and can do so only before numpy is imported. For the others
-    # BLAS keeps its own number.
-    import reproduce
-
 import click
-import numpy as np
 
+# Each competitor imports numpy for itself: this program sets BLAS's threads before it does.
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "tests" / "benchmark.txt"
+sys.path.insert(0, str(ROOT))
+
+N = 50_000  # training images
+BATCH_SIZES = [N, 1000, 100, 10]
 ETA = 0.5
-FULL, TESTED = 50_000, 10_000  # images
-LOOPED = 2000  # images, from which the time of a loop over all is scaled up
-
-# Seconds before a turn. Until then the last one's BLAS threads may still look out for work.
-PAUSE = 0.2
-# What a turn takes at least. Its median epoch counts: the first is slow, as it wakes threads and
-# fills caches, and to take the best would favour those who have more epochs to choose from.
-EPOCHS, SECONDS = 3, 0.3
+TOLERANCES = {"float64": 1e-6, "float32": 1e-3}  # by how much of itself a cost may differ
+COMMANDS = [
+    "--epochs 1",
+    "--hidden 30 --buggy-prime",
+    "--hidden 1000 --epochs 1",
+    "--hidden 30 --batch-size 10 --epochs 1",
+]
+PAUSE = 0.2  # seconds before a turn: threads of the last one may still look out for work
+TURN_SECONDS = 0.5  # what a turn takes at least
 
 Array = Any
-Layers = list[tuple[Array, Array]]  # w and b of each, or their gradients
-Epoch = Callable[[], float]  # returns the cost
-flat = itertools.chain.from_iterable
 
 
-@dataclass(frozen=True)
-class Case:
-    """A competitor, and what it is measured on."""
-
-    name: str = "this program"
-    hidden: int = 30
-    dtype: str = "float64"
-    batch_size: int = FULL
-    runs: int = 1
-    epochs: int = 0  # of a whole process; 0 is turn by turn
+# The competitors. Each yields the costs of its epochs, one after the other.
 
 
-# The competitors. Each returns an epoch, and what to multiply the time of an epoch by.
+def this_program(batch_size: int, dtype: str) -> Iterator[float]:
+    """Train as the command does."""
+    import reproduce
+
+    training, test = reproduce.load_images()
+    settings = reproduce.Settings(
+        hidden=30, init="randn", init_scale="fan-in", eta=ETA, batch_size=batch_size, dtype=dtype
+    )
+    run = reproduce.Run(settings)
+    while True:
+        reproduce.train_epoch(run, training, test)
+        yield run.epochs[-1].cost
 
 
-def ours(case: Case, threads: int = 0) -> tuple[Epoch, float]:
-    import mnist_loader
+def load(dtype: str) -> tuple[Array, Array, Array, Array]:
+    """Return images as rows and one-hot labels, test images and their labels."""
+    import numpy as np
 
-    reproduce.THREADS = threads or reproduce.THREADS
-    training, test = (reproduce.Images(*of, case.hidden) for of in mnist_loader.load_data()[::2])
-    results = []
-    for seed in range(case.runs):
-        settings = reproduce.Settings(
-            case.hidden, "randn", "fan-in", "fixed", ETA, case.batch_size, seed, case.dtype
-        )
-        results.append(reproduce.train(reproduce.Run(settings), training, test, epochs=10**9))
-    abreast = zip(*results, strict=True)
-    return lambda: next(abreast)[0].cost, 1
-
-
-def limit(case: Case) -> tuple[Epoch, float]:
-    """The products with the images, two in the training and one after, as fast as large ones."""
-    a = np.random.RandomState(0).rand(4000, 4000).astype(case.dtype)
-    multiplications = (2 * FULL + TESTED) * 784 * (case.hidden or 10)
-    return lambda: math.nan * float((a @ a)[0, 0]), multiplications / 4000**3
-
-
-def data(case: Case) -> tuple[Array, Array, Array, Array]:
-    """Return (x, y, test x, test labels), images as rows and y one-hot."""
     import mnist_loader
 
     (images, labels), _, (test_images, test_labels) = mnist_loader.load_data()
-    y = np.eye(10, dtype=case.dtype)[labels]
-    return images.astype(case.dtype), y, test_images.astype(case.dtype), test_labels
+    y = np.eye(10, dtype=dtype)[labels]
+    return images.astype(dtype), y, test_images.astype(dtype), test_labels
 
 
-def start(case: Case) -> tuple[Layers, Callable[[], Any]]:
-    """Return the initial layers, and what draws the batches of an epoch: indices of images."""
+def start(dtype: str) -> tuple[list[Array], Any]:
+    """Return w2, b2, w3 and b3 as this program draws them, and the generator for the batches."""
+    import numpy as np
+
     random = np.random.RandomState(0)
-    sizes = itertools.pairwise([784, case.hidden, 10] if case.hidden else [784, 10])
-    weights = [random.randn(n_out, n_in) / math.sqrt(n_in) for n_in, n_out in sizes]
-    layers = [(w.astype(case.dtype), random.randn(len(w)).astype(case.dtype)) for w in weights]
-    if case.batch_size == FULL:
-        return layers, lambda: [slice(None)]
-    return layers, lambda: random.permutation(FULL).reshape(-1, case.batch_size)
+    w2 = random.randn(30, 784) / math.sqrt(784)
+    w3 = random.randn(10, 30) / math.sqrt(30)
+    b2 = random.randn(30)
+    b3 = random.randn(10)
+    return [parameter.astype(dtype) for parameter in (w2, b2, w3, b3)], random
 
 
-def feedforward(layers: Layers, x: Array) -> list[Array]:
-    activations = [x]
-    for w, b in layers:
-        activations.append(1 / (1 + np.exp(-(activations[-1] @ w.T + b))))
-    return activations
+def draw_batches(batch_size: int, random: Any) -> Any:
+    """Return the indices of the images of each batch of an epoch."""
+    if batch_size == N:
+        return [slice(None)]
+    return random.permutation(N).reshape(-1, batch_size)
 
 
-def backprop(layers: Layers, x: Array, y: Array) -> tuple[float, Layers]:
-    """Return the cost and the gradient, summed over the images."""
-    *activations, output = feedforward(layers, x)
-    cost = -float(np.sum(y * np.log(output) + (1 - y) * np.log(1 - output)))
-    gradient: Layers = []
-    delta = output - y
-    for (w, _), a in zip(layers[::-1], activations[::-1], strict=True):
-        gradient.insert(0, (delta.T @ a, delta.sum(axis=0)))
-        if a is not x:
-            delta = delta @ w * a * (1 - a)
-    return cost, gradient
+def plain_numpy(batch_size: int, dtype: str) -> Iterator[float]:
+    """Train on whole batches as matrices; BLAS has its own threads."""
+    import numpy as np
+
+    images, one_hot, test_images, test_labels = load(dtype)
+    (w2, b2, w3, b3), random = start(dtype)
+    rate = ETA / batch_size
+
+    def sigmoid(z: Array) -> Array:
+        return 1 / (1 + np.exp(-z))
+
+    while True:
+        cost = 0.0
+        for batch in draw_batches(batch_size, random):
+            x = images[batch]
+            y = one_hot[batch]
+            a2 = sigmoid(x @ w2.T + b2)
+            a3 = sigmoid(a2 @ w3.T + b3)
+            cost -= float(np.sum(np.log(np.where(y, a3, 1 - a3))))
+            delta3 = a3 - y
+            delta2 = delta3 @ w3 * a2 * (1 - a2)
+            w3 -= rate * (delta3.T @ a2)
+            b3 -= rate * delta3.sum(axis=0)
+            w2 -= rate * (delta2.T @ x)
+            b2 -= rate * delta2.sum(axis=0)
+        a2 = sigmoid(test_images @ w2.T + b2)
+        a3 = sigmoid(a2 @ w3.T + b3)
+        np.sum(a3.argmax(axis=1) == test_labels)
+        yield cost / N
 
 
-def plain(case: Case) -> tuple[Epoch, float]:
-    """A batch at once, BLAS with its own threads."""
-    x, y, test_x, test_labels = data(case)
-    layers, batches = start(case)
+def pytorch(batch_size: int, dtype: str) -> Iterator[float]:
+    """Train with torch.nn and torch.optim."""
+    import torch
 
-    def epoch() -> float:
-        total = 0.0
-        for batch in batches():
-            cost, gradient = backprop(layers, x[batch], y[batch])
-            for p, nabla in zip(flat(layers), flat(gradient), strict=True):
-                p -= ETA / case.batch_size * nabla
-            total += cost
-        np.sum(feedforward(layers, test_x)[-1].argmax(axis=1) == test_labels)
-        return total / FULL
-
-    return epoch, 1
-
-
-def loop(case: Case) -> tuple[Epoch, float]:
-    """The question's way: image by image."""
-    x, y, test_x, _ = data(case)
-    layers, _ = start(case)
-
-    def epoch() -> float:
-        sums = [np.zeros_like(p) for p in flat(layers)]
-        for i in range(LOOPED):
-            _, gradient = backprop(layers, x[i : i + 1], y[i : i + 1])
-            for its_sum, nabla in zip(sums, flat(gradient), strict=True):
-                its_sum += nabla
-        for image in test_x[: LOOPED * TESTED // FULL]:
-            feedforward(layers, image)[-1].argmax()
-        return math.nan
-
-    return epoch, FULL / LOOPED
-
-
-def torch(case: Case) -> tuple[Epoch, float]:
-    import torch as t
-
-    x, y, test_x, test_labels = (t.from_numpy(array) for array in data(case))
-    layers, batches = start(case)
-    modules = []
-    for w, b in layers:
-        modules += [t.nn.Linear(w.shape[1], len(w), dtype=x.dtype), t.nn.Sigmoid()]
-        modules[-2].load_state_dict({"weight": t.from_numpy(w), "bias": t.from_numpy(b)})
-    model = t.nn.Sequential(*modules[:-1])
-    optimizer = t.optim.SGD(model.parameters(), lr=ETA / case.batch_size)
-    cost_of = t.nn.BCEWithLogitsLoss(reduction="sum")
-
-    def epoch() -> float:
-        total = 0.0
-        for batch in batches():
-            its_x, its_y = x, y
-            if case.batch_size < FULL:  # A little faster than x[batch].
-                its_x, its_y = (a.index_select(0, t.from_numpy(batch)) for a in (x, y))
+    images, one_hot, test_images, test_labels = map(torch.from_numpy, load(dtype))
+    (w2, b2, w3, b3), random = start(dtype)
+    hidden_layer = torch.nn.Linear(784, 30, dtype=images.dtype)
+    output_layer = torch.nn.Linear(30, 10, dtype=images.dtype)
+    hidden_layer.load_state_dict({"weight": torch.from_numpy(w2), "bias": torch.from_numpy(b2)})
+    output_layer.load_state_dict({"weight": torch.from_numpy(w3), "bias": torch.from_numpy(b3)})
+    model = torch.nn.Sequential(hidden_layer, torch.nn.Sigmoid(), output_layer)
+    cost_of = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    optimizer = torch.optim.SGD(model.parameters(), lr=ETA / batch_size)
+    while True:
+        cost = 0.0
+        for batch in draw_batches(batch_size, random):
+            if batch_size == N:
+                x = images
+                y = one_hot
+            else:
+                indices = torch.from_numpy(batch)
+                x = images.index_select(0, indices)  # a little faster than images[indices]
+                y = one_hot.index_select(0, indices)
             optimizer.zero_grad()
-            cost = cost_of(model(its_x), its_y)
-            cost.backward()
+            batch_cost = cost_of(model(x), y)
+            batch_cost.backward()
             optimizer.step()
-            total += cost.item()
-        with t.no_grad():
-            (model(test_x).argmax(dim=1) == test_labels).sum().item()
-        return total / FULL
-
-    return epoch, 1
+            cost += batch_cost.item()
+        with torch.no_grad():
+            torch.sum(model(test_images).argmax(dim=1) == test_labels).item()
+        yield cost / N
 
 
-def jax(case: Case) -> tuple[Epoch, float]:
-    """An epoch is compiled as a whole."""
-    os.environ["JAX_ENABLE_X64"] = "1"
-    import jax as j
+def with_jax(batch_size: int, dtype: str) -> Iterator[float]:
+    """Train with an epoch that is compiled as a whole."""
+    import jax
 
-    images = tuple(j.numpy.asarray(array) for array in data(case))
-    layers, batches = start(case)
-    state = [(j.numpy.asarray(w.T), j.numpy.asarray(b)) for w, b in layers]
+    jax.config.update("jax_enable_x64", True)
+    images, one_hot, test_images, test_labels = map(jax.numpy.asarray, load(dtype))
+    (w2, b2, w3, b3), random = start(dtype)
+    network = [jax.numpy.asarray(parameter) for parameter in (w2.T, b2, w3.T, b3)]
 
-    def output(state: Any, x: Any) -> Any:
-        *before, (w, b) = state
-        for v, c in before:
-            x = j.nn.sigmoid(x @ v + c)
-        return x @ w + b
+    def output(network: Any, x: Any) -> Any:
+        w2, b2, w3, b3 = network
+        return jax.nn.sigmoid(x @ w2 + b2) @ w3 + b3
 
-    def cost_of(state: Any, x: Any, y: Any) -> Any:
-        z = output(state, x)
-        return j.numpy.sum(j.nn.softplus(z) - y * z)
+    def cost_of(network: Any, x: Any, y: Any) -> Any:
+        z = output(network, x)
+        return jax.numpy.sum(jax.nn.softplus(z) - y * z)
 
-    def steps(state: Any, batches: Any, x: Any, y: Any, test_x: Any, test_labels: Any) -> Any:
-        def step(state: Any, batch: Any) -> Any:
-            cost, nabla = j.value_and_grad(cost_of)(state, x[batch], y[batch])
-            return j.tree.map(lambda p, g: p - ETA / case.batch_size * g, state, nabla), cost
+    # Images that were not given as an argument would be copied into the compiled program.
+    def epoch(network: Any, batches: Any, x: Any, y: Any, test_x: Any, test_labels: Any) -> Any:
+        def step(network: Any, batch: Any) -> Any:
+            cost, nablas = jax.value_and_grad(cost_of)(network, x[batch], y[batch])
+            moved = []
+            for parameter, nabla in zip(network, nablas):
+                moved.append(parameter - ETA / batch_size * nabla)
+            return moved, cost
 
-        if batches is None:
-            state, cost = step(state, slice(None))
+        if batch_size == N:
+            network, costs = step(network, slice(None))
         else:
-            state, cost = j.lax.scan(step, state, batches)
-        correct = j.numpy.sum(output(state, test_x).argmax(axis=1) == test_labels)
-        return state, j.numpy.sum(cost), correct
+            network, costs = jax.lax.scan(step, network, batches)
+        correct = jax.numpy.sum(output(network, test_x).argmax(axis=1) == test_labels)
+        return network, jax.numpy.sum(costs), correct
 
-    compiled = j.jit(steps)
-
-    def epoch() -> float:
-        nonlocal state
-        drawn = None if case.batch_size == FULL else batches()
-        state, cost, correct = compiled(state, drawn, *images)
+    compiled = jax.jit(epoch)
+    while True:
+        batches = None
+        if batch_size < N:
+            batches = draw_batches(batch_size, random)
+        network, cost, correct = compiled(
+            network, batches, images, one_hot, test_images, test_labels
+        )
         int(correct)
-        return float(cost) / FULL
-
-    return epoch, 1
+        yield float(cost) / N
 
 
-COMPETITORS: dict[str, Callable[[Case], tuple[Epoch, float]]] = {
-    "this program": ours,
-    "this program, one thread": partial(ours, threads=1),
-    "processor limit": limit,
-    "loop over images": loop,
-    "numpy": plain,
-    "PyTorch": torch,
-    "JAX": jax,
+COMPETITORS: dict[str, Callable[[int, str], Iterator[float]]] = {
+    "reproduce.py": this_program,
+    "numpy": plain_numpy,
+    "PyTorch": pytorch,
+    "JAX": with_jax,
 }
 LIBRARIES = {"numpy": "numpy", "PyTorch": "torch", "JAX": "jax"}
 
 
-# Their turns, each in a process of its own
+# Their turns
 
 
 class Turn(NamedTuple):
-    seconds: float  # of an epoch, or of a whole process
-    held: float  # by the process, at most and so far, in MB
-    cost: float
+    """What is measured in a turn, or of a whole command."""
+
+    seconds: float  # of the turn's median epoch, or of the whole command
+    peak: float  # MiB that the process has held so far, at most
+    cost: float = math.nan  # of the second epoch
 
 
-def megabytes(usage: resource.struct_rusage) -> float:
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+@cache
+def started(name: str, batch_size: int, dtype: str) -> tuple[Iterator[float], float]:
+    """Return a competitor, kept for its later turns, after two epochs, and the second's cost.
+
+    They are not timed: the first compiles, and fills caches.
+    """
+    costs = COMPETITORS[name](batch_size, dtype)
+    next(costs)
+    return costs, next(costs)
 
 
-def work(case: Case) -> None:
-    """Run the epochs of a whole process, or a turn for each line that is read."""
-    epoch, factor = COMPETITORS[case.name](case)
-    costs = [epoch() for _ in range(case.epochs)]
-    for _ in () if case.epochs else sys.stdin:
-        seconds: list[float] = []
-        while len(seconds) < EPOCHS or sum(seconds) < SECONDS:
-            since = time.perf_counter()
-            costs.append(epoch())
-            seconds.append(time.perf_counter() - since)
-        held = megabytes(resource.getrusage(resource.RUSAGE_SELF))
-        print(json.dumps(Turn(statistics.median(seconds) * factor, held, costs[1])), flush=True)
-
-
-def turns(case: Case) -> Iterator[Turn]:
-    command = [sys.executable, __file__, "--worker", json.dumps(asdict(case))]
-    if case.epochs and case.name == "this program":
-        program = Path(__file__).resolve().parent.parent / "reproduce.py"
-        command[1:] = [str(program), "--hidden", str(case.hidden), "--epochs", str(case.epochs)]
-    # A user's thread counts are left out, so that each competitor has its own.
-    env = {name: value for name, value in os.environ.items() if "_NUM_THREADS" not in name}
-    while case.epochs:
+def take_turn(name: str, batch_size: int, dtype: str) -> Turn:
+    """Time epochs in a process that belongs to this competitor."""
+    costs, second_cost = started(name, batch_size, dtype)
+    seconds: list[float] = []
+    while sum(seconds) < TURN_SECONDS:
         since = time.perf_counter()
-        whole = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=env)
-        _, status, usage = os.wait4(whole.pid, 0)
-        whole.returncode = os.waitstatus_to_exitcode(status)
-        assert whole.returncode == 0, command
-        yield Turn(time.perf_counter() - since, megabytes(usage), math.nan)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env, text=True) as process:
-        assert process.stdout
-        while True:
-            print(file=process.stdin, flush=True)
-            yield Turn(*json.loads(process.stdout.readline()))
+        next(costs)
+        seconds.append(time.perf_counter() - since)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Turn(statistics.median(seconds), mebibytes(usage), second_cost)
 
 
-def table(title: str, rounds: int, cases: dict[str, Case]) -> None:
-    """Print a row for each case, with the ratio to the first one's median."""
-    competitors = [turns(case) for case in cases.values()]
-    # The first round is not counted: it compiles, and warms up.
-    taken = [[paused(turn) for turn in competitors] for _ in range(1 + rounds)][1:]
-    print(f"\n{title:40} median s     min     max  ratio  peak MB  cost")
-    first = statistics.median(turn.seconds for turn, *_ in taken)
-    for label, its_turns in zip(cases, zip(*taken, strict=True), strict=True):
-        seconds = [turn.seconds for turn in its_turns]
-        median, held, cost = statistics.median(seconds), its_turns[-1].held, its_turns[-1].cost
-        times = f"{median:8.4f} {min(seconds):7.4f} {max(seconds):7.4f} {median / first:6.2f}"
-        print(f"{label:40} {times}  {held:7.0f}  {cost:.5f}".removesuffix("  nan"), flush=True)
+def run_command(options: str) -> Turn:
+    """Time a whole process of this program."""
+    command = [sys.executable, str(ROOT / "reproduce.py")]
+    command += options.split()
+    since = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - since
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise click.ClickException(f"reproduce.py {options} failed")
+    return Turn(seconds, mebibytes(usage))
 
 
-def paused(its_turns: Iterator[Turn]) -> Turn:
-    time.sleep(PAUSE)
-    return next(its_turns)
+def mebibytes(usage: resource.struct_rusage) -> float:
+    """Return the peak memory of a process."""
+    if sys.platform == "darwin":
+        return usage.ru_maxrss / 2**20
+    return usage.ru_maxrss / 2**10
+
+
+# The record
+
+
+def times(turns: list[Turn]) -> str:
+    """Return three columns: median, least and most seconds of the turns."""
+    seconds = [turn.seconds for turn in turns]
+    return f"{statistics.median(seconds):8.4f} {min(seconds):8.4f} {max(seconds):8.4f}"
+
+
+def compare(batch_size: int, dtype: str, names: list[str], rounds: int) -> Iterator[str]:
+    """Yield a line for each competitor; the first is what the others are divided by."""
+    turns: dict[str, list[Turn]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        pools = {}
+        for name in names:
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            pools[name] = stack.enter_context(pool)
+        for _ in range(rounds):
+            for name in names:
+                time.sleep(PAUSE)
+                future = pools[name].submit(take_turn, name, batch_size, dtype)
+                turns[name].append(future.result())
+    first_seconds = statistics.median(turn.seconds for turn in turns[names[0]])
+    first_cost = turns[names[0]][0].cost
+    for name in names:
+        ratio = statistics.median(turn.seconds for turn in turns[name]) / first_seconds
+        last = turns[name][-1]
+        yield (
+            f"{batch_size:10} {dtype:>8} {name:>13} {times(turns[name])} {ratio:6.2f} "
+            f"{last.peak:8.0f} {last.cost:10.7f}"
+        )
+        if not math.isclose(last.cost, first_cost, rel_tol=TOLERANCES[dtype]):
+            raise click.ClickException(f"{name} has another cost: it does something else.")
+
+
+def time_commands(rounds: int) -> Iterator[str]:
+    """Yield a line for each of COMMANDS."""
+    turns: dict[str, list[Turn]] = {options: [] for options in COMMANDS}
+    for _ in range(rounds):
+        for options in COMMANDS:
+            time.sleep(PAUSE)
+            turns[options].append(run_command(options))
+    for options in COMMANDS:
+        peak = max(turn.peak for turn in turns[options])
+        yield f"{times(turns[options])} {peak:8.0f}  python reproduce.py {options}"
+
+
+def processor() -> str:
+    """Return the processor's name, and whether it has the vector instructions that count."""
+    name = platform.processor()
+    flags: list[str] = []
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            if key.strip() == "flags":
+                flags = value.split()
+    for feature, flag in [("AVX2", "avx2"), ("AVX-512", "avx512f")]:
+        if flag in flags:
+            name += f", with {feature}"
+        else:
+            name += f", without {feature}"
+    return name
+
+
+def load_average() -> str:
+    """Return how many processes were at work in the last 1, 5 and 15 minutes."""
+    return " ".join(f"{load:.2f}" for load in os.getloadavg())
+
+
+def record(rounds: int) -> Iterator[str]:
+    """Yield the record line by line, as it is measured."""
+    names = ["reproduce.py"]
+    versions = [f"Python {platform.python_version()}"]
+    for name, module in LIBRARIES.items():
+        if find_spec(module):
+            names.append(name)
+            versions.append(f"{name} {version(module)}")
+    yield f"date: {datetime.date.today()}"
+    yield f"processor: {processor()}"
+    yield f"cores: {os.cpu_count()}"
+    yield f"versions: {', '.join(versions)}"
+    yield f"turns: {rounds}, of which seconds are the median"
+    yield f"load at the start: {load_average()}"
+    yield ""
+    yield "An epoch of 784-30-10:"
+    yield (
+        f"{'batch_size':>10} {'dtype':>8} {'competitor':>13} {'seconds':>8} {'min':>8} "
+        f"{'max':>8} {'ratio':>6} {'peak_MiB':>8} {'cost':>10}"
+    )
+    for dtype in TOLERANCES:
+        for batch_size in BATCH_SIZES:
+            yield from compare(batch_size, dtype, names, rounds)
+    yield ""
+    yield "A whole process:"
+    yield f"{'seconds':>8} {'min':>8} {'max':>8} {'peak_MiB':>8}  command"
+    yield from time_commands(rounds)
+    yield ""
+    yield f"load at the end: {load_average()}"
 
 
 @click.command(help=__doc__)
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--worker", hidden=True)
-def main(rounds: int, worker: str | None) -> None:
-    if worker:
-        work(Case(**json.loads(worker)))
-        return
-    found = {name: module for name, module in LIBRARIES.items() if find_spec(module)}
-    names = [name for name in COMPETITORS if name in found or name not in LIBRARIES]
-    versions = [f"{name} {version(module)}" for name, module in found.items()]
-    print(f"{os.cpu_count()} cores; Python {platform.python_version()}, {', '.join(versions)}")
-    print(f"The median of {rounds} turns. The loop is measured on {LOOPED} images, and scaled up.")
-    for hidden, dtype in itertools.product((30, 0), ("float64", "float32")):
-        title = f"{f'784-{hidden}-10' if hidden else '784-10'}, {dtype}, full batch"
-        table(title, rounds, {name: Case(name, hidden, dtype) for name in names})
-    trained = [name for name in names if name not in ("processor limit", "loop over images")]
-    for size in (1000, 100, 10):
-        cases = {name: Case(name, batch_size=size) for name in trained}
-        table(f"784-30-10, float64, batch size {size}", rounds, cases)
-    sizes = {f"{n} hidden neurons": Case(hidden=n) for n in (10, 30, 100, 300)}
-    table("this program, float64, full batch", rounds, sizes)
-    runs = {f"{n} runs together": Case(runs=n) for n in (1, 2, 4)}
-    table("784-30-10, float64, full batch", rounds, runs)
-    for epochs in (1, 30):
-        cases = {name: Case(name, epochs=epochs) for name in ("this program", *found)}
-        table(f"784-30-10, whole process, epochs: {epochs}", rounds, cases)
+@click.option("--rounds", type=click.IntRange(min=1), default=13, show_default=True)
+def main(rounds: int) -> None:
+    # Each competitor has its own number of threads, whatever the user has set.
+    for name in list(os.environ):
+        if name.endswith("_THREADS"):
+            del os.environ[name]
+    lines = []
+    for line in record(rounds):
+        click.echo(line)
+        lines.append(line)
+    RECORD.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
