@@ -159,6 +159,13 @@ def _read(path: Path) -> bytes:
 def _read_folder(folder: Path) -> Data:
     """Return the data of a folder of IDX files."""
     paths = _find_files(folder)
+    training, validation = _read_training(folder, paths)
+    test = _checked(folder, "test", _read_pair(paths, "t10k", "test"))
+    return training, validation, test
+
+
+def _read_training(folder: Path, paths: dict[str, Path]) -> tuple[Pair, Pair]:
+    """Return the training and the validation data, which is the last sixth of the images."""
     images, labels = _read_pair(paths, "train", "training")
     n_validation = len(images) // 6
     if n_validation == 0:
@@ -167,8 +174,7 @@ def _read_folder(folder: Path) -> Data:
     n = len(images) - n_validation
     training = _checked(folder, "training", (images[:n], labels[:n]))
     validation = _checked(folder, "validation", (images[n:], labels[n:]))
-    test = _checked(folder, "test", _read_pair(paths, "t10k", "test"))
-    return training, validation, test
+    return training, validation
 
 
 def _find_files(folder: Path) -> dict[str, Path]:

@@ -135,10 +135,8 @@ class Network:
             nabla *= rate
             parameter -= nabla
 
-    def seeing(self, pixels: Array | None) -> Network:
-        """Return the same network for images of which only these pixels, or all, are given."""
-        if pixels is None:
-            return self
+    def seeing(self, pixels: Array | slice) -> Network:
+        """Return the same network for images of which only these pixels are given."""
         weights = self.weights.copy()
         weights[0] = weights[0][:, pixels]
         return replace(self, weights=weights)
@@ -147,6 +145,7 @@ class Network:
 # The images
 
 DIGITS = np.arange(10)[:, np.newaxis]  # labels == DIGITS is one-hot, a column for each label
+ALL_PIXELS = slice(None)
 BLOCK = 1000  # images of the full batch that stay in the cache for both products with them
 SHARED = 500  # images of a mini-batch: to share fewer costs the threads more than it gains
 
@@ -156,7 +155,7 @@ class Block(NamedTuple):
 
     images: Array  # float32 of shape (m, p)
     labels: Array  # of shape (m,)
-    pixels: Array | None = None  # which p of the 784, if not all; the others are 0
+    pixels: Array | slice = ALL_PIXELS  # which p of the 784; the others are 0
 
     def x(self, dtype: np.dtype[Any]) -> Array:
         """Return the images as columns.
@@ -410,31 +409,28 @@ POOL = ThreadPoolExecutor(CORES)
 
 def gradient(network: Network, batch: list[Block]) -> Gradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    if len(batch) == 1:
+    if len(batch) == 1 and batch[0].pixels is ALL_PIXELS:
         return block_gradient(network, batch[0])  # no work to share, and nothing to sum
     cost = 0.0
     nabla_w = [np.zeros_like(w) for w in network.weights]
     nabla_b = [np.zeros_like(b) for b in network.biases]
     results = POOL.map(partial(block_gradient, network), batch)
     # Summed in order, the bits are the same for any number of threads.
-    for block_cost, block_nabla_w, block_nabla_b in results:
+    for block, (block_cost, block_nabla_w, block_nabla_b) in zip(batch, results):
         cost += block_cost
-        for nabla, block_nabla in zip(nabla_w + nabla_b, block_nabla_w + block_nabla_b):
+        nabla_w[0][:, block.pixels] += block_nabla_w[0]
+        for nabla, block_nabla in zip(nabla_w[1:] + nabla_b, block_nabla_w[1:] + block_nabla_b):
             nabla += block_nabla
     return cost, nabla_w, nabla_b
 
 
 def block_gradient(network: Network, block: Block) -> Gradient:
-    """Return what `gradient` does, of one block."""
-    w = network.weights[0]
-    x = block.x(w.dtype)
+    """Return the cost of a block, nabla_w and nabla_b; that of its first layer for its pixels."""
+    x = block.x(network.weights[0].dtype)
     y = block.labels == DIGITS
-    cost, nabla_w, nabla_b = network.seeing(block.pixels).backprop(x, y)
-    if block.pixels is not None:
-        nabla_of_all_pixels = np.zeros_like(w)
-        nabla_of_all_pixels[:, block.pixels] = nabla_w[0]
-        nabla_w[0] = nabla_of_all_pixels
-    return cost, nabla_w, nabla_b
+    if block.pixels is not ALL_PIXELS:
+        network = network.seeing(block.pixels)
+    return network.backprop(x, y)
 
 
 def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:

@@ -286,8 +286,7 @@ def test_each_epoch_uses_every_image_once_and_whole_in_a_new_order(
         for batch in images.batches(size, random):
             for block in batch:
                 whole = np.zeros((len(block.labels), 784))
-                pixels = slice(None) if block.pixels is None else block.pixels
-                whole[:, pixels] = block.x(np.dtype(np.float64)).T
+                whole[:, block.pixels] = block.x(np.dtype(np.float64)).T
                 np.testing.assert_array_equal(whole, drawn[block.labels])
                 order.extend(block.labels)
             sizes.append(len(order) - sum(sizes))
