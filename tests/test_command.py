@@ -150,20 +150,20 @@ B              3    6.568912     1012    10.12%  9 (99.52%)
 baseline            3.249079     1135    11.35%  1 (100.00%)
 
            mean z2  least z2  a2 varies  nabla w2  right one  nabla w3  error
-A before      50.5      11.6   2.81e-07      27.3   1.68e-06      15.6    62%
-A after       33.8      3.93   0.000723      1.36   0.000335      1.52    45%
-B before    -0.115  0.000128      0.345        32       17.8      7.97    34%
-B after      -26.3    0.0502     0.0789      7.73     0.0153    0.0247    99%
+A before      50.5      11.6   2.81e-07      27.3   1.68e-06      15.6  62.5%
+A after       33.8      3.93   0.000723      1.36   0.000335      1.52  45.2%
+B before    -0.115  0.000128      0.345        32       17.8      7.97  34.0%
+B after      -26.3    0.0502     0.0789      7.73     0.0153    0.0247  98.9%
 
 mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one
-  that is nearest to 0 (for the first 1,000 training images)
+  that is nearest to 0 (for 1,000 training images at most)
 a2 varies: the standard deviation of a hidden neuron's activation between these
   images, where it is largest; below 0.01, the layer is said to put out the same
   for every image
 nabla w2, nabla w3: the norm of the gradient, the mean over all training images;
   right one: of w2, with the right derivative
-error: of nabla w2 and nabla w3, against differences of the cost (for the first
-  20 training images); above 1%, the gradient is said to be wrong
+error: of nabla w2 and nabla w3, against differences of the cost (for 20
+  training images at most); above 1%, the gradient is said to be wrong
 falling, rising: by more than 1% of the cost in the last 3 epochs
 
 These figures say:
@@ -189,26 +189,26 @@ nothing changed           6    6.232881        1    10.00%  2 (60.00%)
 baseline                       3.212590        2    20.00%  1 (100.00%)
 
                              mean z2  least z2  a2 varies  nabla w2  right one  nabla w3  error
-nothing changed before         0.135    0.0157      0.367     0.872      0.872      1.34     0%
-nothing changed after           0.14   0.00513      0.367     0.872      0.872      1.33     0%
---init rand before              48.3      18.6    1.2e-09  2.57e-09   2.57e-09      5.79     0%
---init rand after               48.3      18.6    1.2e-09  2.51e-09   2.51e-09      5.78     0%
---init-scale 0.01,1 before   0.00135  0.000157    0.00638      1.46       1.46      1.22     0%
---init-scale 0.01,1 after     0.0105  1.74e-05    0.00742      1.45       1.45      1.22     0%
---eta 20 before                0.135    0.0157      0.367     0.872      0.872      1.34     0%
---eta 20 after                  18.8       6.3   0.000423   0.00533    0.00533     0.567     0%
---batch-size 10 before         0.135    0.0157      0.367     0.872      0.872      1.34     0%
---batch-size 10 after          0.164   0.00517      0.367     0.871      0.871      1.31     0%
+nothing changed before         0.135    0.0157      0.367     0.872      0.872      1.34   0.0%
+nothing changed after           0.14   0.00513      0.367     0.872      0.872      1.33   0.0%
+--init rand before              48.3      18.6    1.2e-09  2.57e-09   2.57e-09      5.79   0.0%
+--init rand after               48.3      18.6    1.2e-09  2.51e-09   2.51e-09      5.78   0.0%
+--init-scale 0.01,1 before   0.00135  0.000157    0.00638      1.46       1.46      1.22   0.0%
+--init-scale 0.01,1 after     0.0105  1.74e-05    0.00742      1.45       1.45      1.22   0.0%
+--eta 20 before                0.135    0.0157      0.367     0.872      0.872      1.34   0.0%
+--eta 20 after                  18.8       6.3   0.000423   0.00533    0.00533     0.567   0.0%
+--batch-size 10 before         0.135    0.0157      0.367     0.872      0.872      1.34   0.0%
+--batch-size 10 after          0.164   0.00517      0.367     0.871      0.871      1.31   0.0%
 
 mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one
-  that is nearest to 0 (for the first 1,000 training images)
+  that is nearest to 0 (for 1,000 training images at most)
 a2 varies: the standard deviation of a hidden neuron's activation between these
   images, where it is largest; below 0.01, the layer is said to put out the same
   for every image
 nabla w2, nabla w3: the norm of the gradient, the mean over all training images;
   right one: of w2, with the right derivative
-error: of nabla w2 and nabla w3, against differences of the cost (for the first
-  20 training images); above 1%, the gradient is said to be wrong
+error: of nabla w2 and nabla w3, against differences of the cost (for 20
+  training images at most); above 1%, the gradient is said to be wrong
 falling, rising: by more than 1% of the cost in the last 3 epochs
 
 These figures say:
