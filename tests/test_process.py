@@ -122,6 +122,17 @@ def test_ctrl_c_leaves_whole_rows(arguments: list[str], part: list[str]) -> None
         assert epochs == list(range(3, 3 + len(epochs)))
 
 
+def test_csv_is_printed_epoch_by_epoch(part: list[str]) -> None:
+    """And not when a buffer is full, which would take a hundred of these epochs."""
+    command = [*SCRIPT, *part, "--hidden", "300", "--epochs", "1000", "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout
+        first = process.stdout.read(100_000)  # all that is there, when something is
+        process.kill()
+    assert first.endswith(b"\n")
+    assert 2 <= first.count(b"\n") < 50
+
+
 # The same output everywhere
 
 
