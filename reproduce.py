@@ -488,7 +488,10 @@ class Figures(NamedTuple):
 
 
 def examine(network: Network, training: Images) -> Figures:
-    """Return the figures of a network with a hidden layer, at its present weights."""
+    """Return the figures of a network with a hidden layer, at its present weights, in float64."""
+    weights = [w.astype(np.float64) for w in network.weights]
+    biases = [b.astype(np.float64) for b in network.biases]
+    network = replace(network, weights=weights, biases=biases)
     x = training.images[:EXAMINED].T.astype(np.float64)
     zs, activations = network.feedforward(x)
     n = len(training.labels)
@@ -510,22 +513,23 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
 
     Along the unit vector of each layer's nabla_w it should rise by the sum of their norms.
     """
-    weights = [w.astype(np.float64) for w in network.weights]
-    cost, nabla_w, _ = replace(network, weights=weights).backprop(x, y)
+    cost, nabla_w, _ = network.backprop(x, y)
     norms = [float(np.linalg.norm(nabla)) for nabla in nabla_w]
     expected = sum(norms)
 
     def cost_at(distance: float) -> float:
         moved = []
-        for w, nabla, norm in zip(weights, nabla_w, norms):
+        for w, nabla, norm in zip(network.weights, nabla_w, norms):
             moved.append(w + distance * nabla / (norm or 1.0))
         zs, _ = replace(network, weights=moved).feedforward(x)
         return cross_entropy(zs[-1], y)
 
-    h = 1e-3
-    slope = (cost_at(h) - cost_at(-h)) / (2 * h)
     rounding = 1e-6 + 1e-8 * cost  # A slope that is far below it may be one of rounding alone.
-    return abs(expected - slope) / max(expected, abs(slope), rounding)
+    errors = []
+    for h in (1e-3, 1e-5):  # The cost may bend within the longer, and rounding blur the shorter.
+        slope = (cost_at(h) - cost_at(-h)) / (2 * h)
+        errors.append(abs(expected - slope) / max(expected, abs(slope), rounding))
+    return min(errors)
 
 
 # What is printed
@@ -537,20 +541,20 @@ CHANGED = 0.01  # how much of itself the cost loses or gains where it is falling
 LAST = 3  # in so many epochs
 
 # The columns of tables: a heading, and a width to which cells are moved to the right, if not 0.
-COST = ("cost", 12)
-CORRECT = ("correct", 9)
-LOWEST = ("lowest", 9)
-HIGHEST = ("highest", 9)
-ACCURACY = ("accuracy", 10)
-MOST_PREDICTED = ("  most predicted", 0)
+COST = ("cost", 11)
+CORRECT = ("correct", 8)
+LOWEST = ("lowest", 8)
+HIGHEST = ("highest", 8)
+ACCURACY = ("accuracy", 9)
+MOST_PREDICTED = (" most predicted", 0)
 FIGURES = [
-    ("mean z2", 10),
-    ("least z2", 10),
-    ("a2 varies", 11),
-    ("nabla w2", 10),
-    ("right one", 11),
-    ("nabla w3", 10),
-    ("error", 7),
+    ("mean z2", 9),
+    ("least z2", 9),
+    ("a2 varies", 10),
+    ("nabla w2", 9),
+    ("right one", 10),
+    ("nabla w3", 9),
+    ("error", 6),
 ]
 EXPLANATIONS = [
     "mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one that is "
@@ -580,10 +584,8 @@ class Table:
         if self.markdown:
             click.echo(f"| {' | '.join(cell.strip() for cell in cells)} |")
             return
-        line = ""
-        for cell, width in zip(cells, self.widths):
-            line += cell.rjust(width)
-        click.echo(line.rstrip())
+        aligned = [cell.rjust(width) for cell, width in zip(cells, self.widths)]
+        click.echo(" ".join(aligned).rstrip())
 
 
 class Report:
@@ -607,7 +609,7 @@ class Report:
             columns = [("epoch", 5)]
             for run in runs:
                 self.say(f"{run.name}: {run.options}", bullet=True)
-                columns += [(f"{run.name} cost", 10), ("correct", 8)]
+                columns += [(f"{run.name} cost", 9), ("correct", 7)]
             click.echo()
             self.epochs = Table(columns, markdown)
 
@@ -642,7 +644,7 @@ class Report:
             rows.setdefault(run.group, []).append(run)
         has_seeds = len(rows) < len(self.runs)
         width = max(len(label) for label in ["baseline", *rows])
-        columns = [(" " * width, 0), ("steps", 8), COST]
+        columns = [(" " * width, 0), ("steps", 7), COST]
         if has_seeds:
             columns += [LOWEST, HIGHEST]
         else:
@@ -691,7 +693,7 @@ def decimal(cost: float, digits: int = 6) -> str:
 def outcome(epoch: Epoch) -> list[str]:
     """Return the cells of the columns COST, CORRECT, ACCURACY and MOST_PREDICTED."""
     digit, share = epoch.most_predicted
-    predicted = f"  {digit} ({share:.2%})"
+    predicted = f" {digit} ({share:.2%})"
     return [decimal(epoch.cost), str(epoch.correct), f"{epoch.accuracy:.2%}", predicted]
 
 
@@ -901,10 +903,7 @@ def named_runs(
     hidden: int, dtype: str, values: dict[str, list[Any]], one_at_a_time: bool
 ) -> list[Run]:
     """Return a run for each of the combinations, with what it is called."""
-    seeds = values["seed"]
-    nothing = f"{len(seeds)} seeds"
-    if one_at_a_time:
-        nothing = "nothing changed"
+    has_seeds = len(values["seed"]) > 1
     runs = []
     chosen_values = combinations(values, one_at_a_time)
     for number, chosen in enumerate(chosen_values):
@@ -913,16 +912,19 @@ def named_runs(
             is_unchanged = one_at_a_time and value == values[name][0]
             if name != "seed" and len(values[name]) > 1 and not is_unchanged:
                 changes.append(option(name, value))
-        group = " ".join(changes) or nothing
-        if len(seeds) > 1:
-            changes.append(option("seed", chosen["seed"]))
-        options = " ".join(changes) or nothing
+        group = " ".join(changes)
+        if one_at_a_time and not changes:
+            group = "nothing changed"
+        options = group
+        if has_seeds:
+            options = f"{group} {option('seed', chosen['seed'])}".strip()
         name = options
         if len(chosen_values) == 1:
             name = ""
         elif len(chosen_values) <= ABREAST:
             name = string.ascii_uppercase[number]
             group = name
+        group = group or f"{len(values['seed'])} seeds"
         runs.append(Run(Settings(hidden=hidden, dtype=dtype, **chosen), name, options, group))
     return runs
 
@@ -941,7 +943,7 @@ def title_of(hidden: int, sizes: list[int], n: int, data: Path | None) -> str:
     if sizes == [n]:
         title += ", full batch"
     elif len(sizes) == 1:
-        title += f", mini-batches of {sizes[0]:,}"
+        title += f", batches of {sizes[0]:,}"
     return title
 
 
@@ -1169,10 +1171,10 @@ def main(
         "seed": seed,
     }
     values = {name: list(dict.fromkeys(choices)) for name, choices in given.items()}
+    warnings.simplefilter("ignore", RuntimeWarning)  # train_epoch looks for what overflows.
     runs = named_runs(hidden, dtype, values, one_at_a_time)
     base = baseline(training, test)
 
-    warnings.simplefilter("ignore", RuntimeWarning)  # train_epoch looks for what overflows.
     title = title_of(hidden, values["batch_size"], n, data)
     command = command_of(hidden, dtype, values, one_at_a_time, epochs, data)
     report: Report | CsvReport
@@ -1211,7 +1213,8 @@ def stop_at_once(*_: object) -> None:
     pool's threads waiting for it for ever.
     """
     if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\033[?25h")  # shows the cursor, which a bar hides
+        # Leave no progress bar, and show the cursor, which it hides.
+        os.write(sys.stderr.fileno(), ERASE_LINE.encode() + b"\033[?25h")
     os._exit(130)
 
 

@@ -224,7 +224,7 @@ nothing changed: none of this was found
     "--eta 1 --eta 3 --init rand --init randn --init rand-0.5 --batch-size 20 --seed 0 --seed "
     "1 --epochs 3 --one-at-a-time --data nielsen_protocol2.pkl.gz": """\
 784-10 sigmoid network, cross-entropy, 50 training images of
-  nielsen_protocol2.pkl.gz, mini-batches of 20
+  nielsen_protocol2.pkl.gz, batches of 20
 python reproduce.py --hidden 0 --init rand --init randn --init rand-0.5 --init-scale 1 --eta \
 1 --eta 3 --batch-size 20 --seed 0 --seed 1 --dtype float64 --epochs 3 --one-at-a-time \
 --data nielsen_protocol2.pkl.gz
