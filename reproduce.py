@@ -82,10 +82,7 @@ def cross_entropy(z: Array, y: Array) -> float:
     `z`, weighted inputs, and `y`, bool and one-hot, have the shape (10, m). With
     ln a = -ln(1 + e^-z) and ln(1-a) = -ln(1 + e^z) it is accurate where a is rounded to 0 or 1.
     """
-    u = np.where(y, -z, z)
-    # ln(1 + e^u) without overflow; np.logaddexp(0, u) is the same, and slower.
-    terms = np.maximum(u, 0) + np.log1p(np.exp(-np.abs(u)))
-    return float(terms.sum(dtype=np.float64))
+    return float(np.logaddexp(0, np.where(y, -z, z)).sum(dtype=np.float64))
 
 
 @dataclass
@@ -145,7 +142,7 @@ class Network:
 # The images
 
 DIGITS = np.arange(10)[:, np.newaxis]  # labels == DIGITS is one-hot, a column for each label
-ALL_PIXELS = slice(None)
+ALL = slice(None)
 BLOCK = 1000  # images of the full batch that stay in the cache for both products with them
 SHARED = 500  # images of a mini-batch: to share fewer costs the threads more than it gains
 
@@ -153,17 +150,18 @@ SHARED = 500  # images of a mini-batch: to share fewer costs the threads more th
 class Block(NamedTuple):
     """As many images as a thread works on at a time."""
 
-    images: Array  # float32 of shape (m, p)
+    images: Array  # float32, with a row for each image, of p pixels
     labels: Array  # of shape (m,)
-    pixels: Array | slice = ALL_PIXELS  # which p of the 784; the others are 0
+    rows: Array | slice = ALL  # which m of the images; fetched by the thread
+    pixels: Array | slice = ALL  # which p of the 784; the others are 0
 
     def x(self, dtype: np.dtype[Any]) -> Array:
-        """Return the images as columns.
+        """Return the images as columns, of shape (p, m).
 
         They are kept as float32. Converting them a block at a time, in the cache, halves the
         memory, and takes no longer than reading float64 would.
         """
-        return self.images.T.astype(dtype)
+        return self.images[self.rows].T.astype(dtype)
 
 
 class Images:
@@ -192,7 +190,8 @@ class Images:
             indices = order[start : start + BLOCK]
             images = self.images[indices]
             pixels = np.flatnonzero(images.any(axis=0))
-            blocks.append(Block(images.take(pixels, axis=1), self.labels[indices], pixels))
+            lit = images.take(pixels, axis=1)
+            blocks.append(Block(lit, self.labels[indices], pixels=pixels))
         return blocks
 
     def batches(self, size: int | None, random: np.random.RandomState) -> Iterator[list[Block]]:
@@ -210,7 +209,7 @@ class Images:
             batch = []
             for i in range(0, len(indices), SHARED):
                 shared = indices[i : i + SHARED]
-                batch.append(Block(self.images[shared], self.labels[shared]))
+                batch.append(Block(self.images, self.labels[shared], rows=shared))
             yield batch
 
 
@@ -409,7 +408,7 @@ POOL = ThreadPoolExecutor(CORES)
 
 def gradient(network: Network, batch: list[Block]) -> Gradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    if len(batch) == 1 and batch[0].pixels is ALL_PIXELS:
+    if len(batch) == 1 and batch[0].pixels is ALL:
         return block_gradient(network, batch[0])  # no work to share, and nothing to sum
     cost = 0.0
     nabla_w = [np.zeros_like(w) for w in network.weights]
@@ -428,7 +427,7 @@ def block_gradient(network: Network, block: Block) -> Gradient:
     """Return the cost of a block, nabla_w and nabla_b; that of its first layer for its pixels."""
     x = block.x(network.weights[0].dtype)
     y = block.labels == DIGITS
-    if block.pixels is not ALL_PIXELS:
+    if block.pixels is not ALL:
         network = network.seeing(block.pixels)
     return network.backprop(x, y)
 
