@@ -161,7 +161,7 @@ class Block(NamedTuple):
         They are kept as float32. Converting them a block at a time, in the cache, halves the
         memory, and takes no longer than reading float64 would.
         """
-        return self.images[self.rows].T.astype(dtype)
+        return self.images[self.rows].T.astype(dtype, copy=False)
 
 
 class Images:
