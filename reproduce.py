@@ -9,8 +9,8 @@ network of sigmoid neurons on MNIST by full-batch gradient descent. The first le
 second calls every digit a 1. This script gives the question's own numbers, and replaces
 each suspect on its own: derivative, sign and size of the weights, batch size, eta, steps.
 
-    python reproduce.py                               784-10: cost 1.377489, 8653 correct
-    python reproduce.py --hidden 30 --buggy-prime     784-30-10: 3.248736, 1135 correct
+    python reproduce.py                               784-10, 100 epochs: cost 1.377489, 8653 right
+    python reproduce.py --hidden 30 --buggy-prime     784-30-10, 30 epochs: 3.248736, 1135 right
 
 The names are those of Nielsen's book "Neural Networks and Deep Learning".
 """
@@ -50,7 +50,7 @@ import mnist_loader
 __version__ = "3.0"
 
 Array = np.ndarray[Any, Any]
-Gradient = tuple[float, list[Array], list[Array]]  # a cost, its nabla_w and its nabla_b
+Gradient = tuple[float, list[Array], list[Array]]  # a cost, and its nabla_w and nabla_b by layer
 
 
 # The network
@@ -90,7 +90,8 @@ class Network:
     """A network of sigmoid neurons with the cross-entropy cost.
 
     For layers of sizes [784, hidden, 10] or [784, 10], weights[l] has shape (sizes[l+1],
-    sizes[l]) and biases[l] (sizes[l+1], 1). `prime` is the derivative, given the activation.
+    sizes[l]) and biases[l] (sizes[l+1], 1). With a hidden layer, weights[0] is w2 and
+    weights[1] is w3. `prime` is the derivative of the sigmoid, given its output.
     """
 
     weights: list[Array]
@@ -132,8 +133,10 @@ class Network:
             nabla *= rate
             parameter -= nabla
 
-    def seeing(self, pixels: Array | slice) -> Network:
+    def restricted_to(self, pixels: Array | slice) -> Network:
         """Return the same network for images of which only these pixels are given."""
+        if pixels is ALL:
+            return self
         weights = self.weights.copy()
         weights[0] = weights[0][:, pixels]
         return replace(self, weights=weights)
@@ -143,23 +146,23 @@ class Network:
 
 DIGITS = np.arange(10)[:, np.newaxis]  # labels == DIGITS is one-hot, a column for each label
 ALL = slice(None)
-BLOCK = 1000  # images of the full batch that stay in the cache for both products with them
-SHARED = 500  # images of a mini-batch: to share fewer costs the threads more than it gains
+BLOCK = 1000  # images of the full batch in a block, which stays in the cache
+SHARED = 500  # images of a mini-batch in a block; a smaller one is not worth a thread
 
 
 class Block(NamedTuple):
-    """As many images as a thread works on at a time."""
+    """The images that a thread works on at a time: some rows and some pixels of `images`."""
 
-    images: Array  # float32, with a row for each image, of p pixels
-    labels: Array  # of shape (m,)
-    rows: Array | slice = ALL  # which m of the images; fetched by the thread
-    pixels: Array | slice = ALL  # which p of the 784; the others are 0
+    images: Array  # float32
+    labels: Array  # of the m images of the block, shape (m,)
+    rows: Array | slice = ALL  # which rows of `images` are those m images
+    pixels: Array | slice = ALL  # which pixels a row has; the others of the 784 are 0
 
     def x(self, dtype: np.dtype[Any]) -> Array:
-        """Return the images as columns, of shape (p, m).
+        """Return the m images as columns, a row for each pixel.
 
-        They are kept as float32. Converting them a block at a time, in the cache, halves the
-        memory, and takes no longer than reading float64 would.
+        They are kept as float32, and fetched and converted here, by the thread that needs
+        them: that halves the memory, and takes no longer than reading float64 would.
         """
         return self.images[self.rows].T.astype(dtype, copy=False)
 
@@ -197,7 +200,8 @@ class Images:
     def batches(self, size: int | None, random: np.random.RandomState) -> Iterator[list[Block]]:
         """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
 
-        None, or as many as there are, is the full batch, for which nothing is drawn.
+        If `size` is None, or all images or more, the only batch is the full one, and no random
+        numbers are drawn.
         """
         n = len(self.labels)
         if size is None or size >= n:
@@ -224,8 +228,18 @@ def load_images(path: Path | None = None) -> tuple[Images, Images]:
 
 # Where a run starts
 
+
+def rand_minus_half(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return an array that is uniform from -1/2 to 1/2, by the same draws as `rand`."""
+    return random.rand(rows, columns) - 0.5
+
+
 PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
-INITS = ["rand", "rand-0.5", "randn"]
+INITS: dict[str, Callable[[np.random.RandomState, int, int], Array]] = {
+    "rand": np.random.RandomState.rand,
+    "rand-0.5": rand_minus_half,
+    "randn": np.random.RandomState.randn,
+}
 DTYPES = ["float64", "float32"]
 
 
@@ -234,12 +248,13 @@ class Settings:
     """What defines a run, but for the data and the number of epochs.
 
     `init` and `init_scale` are of both layers, or two with a comma, "rand-0.5,rand": of the
-    hidden layer (w2, b2), of the output layer (w3, b3). Raises ValueError for what is not known.
+    hidden layer (w2, b2), of the output layer (w3, b3). Raises ValueError if `prime`, `init`,
+    `init_scale` or `dtype` is not known.
     """
 
     hidden: int = 0  # neurons; 0 is the 784-10 network
     prime: str = "fixed"  # a key of PRIMES, which only a hidden layer uses
-    init: str = "rand"  # of INITS
+    init: str = "rand"  # a key of INITS
     init_scale: float | str = 1  # a factor, or "fan-in"
     eta: float = 0.5
     batch_size: int | None = None  # images per step; None is all of them, the full batch
@@ -256,7 +271,7 @@ class Settings:
                 raise ValueError(f"init {init!r} is not one of {', '.join(INITS)}")
         for scale in self.of_layers(self.init_scale):
             if scale != "fan-in" and not 0 <= float(scale) < math.inf:
-                raise ValueError(f"init_scale {scale!r} is not fan-in or a number from 0 on")
+                raise ValueError(f"init_scale {scale!r} is neither fan-in nor a number from 0 on")
 
     @property
     def sizes(self) -> list[int]:
@@ -289,9 +304,9 @@ def initial_network(settings: Settings, random: np.random.RandomState) -> Networ
     weights = []
     biases = []
     for layer, init in enumerate(inits):
-        weights.append(random_array(init, sizes[layer + 1], sizes[layer], random))
+        weights.append(INITS[init](random, sizes[layer + 1], sizes[layer]))
     for layer, init in enumerate(inits):
-        biases.append(random_array(init, sizes[layer + 1], 1, random))
+        biases.append(INITS[init](random, sizes[layer + 1], 1))
     for layer, scale in enumerate(settings.of_layers(settings.init_scale)):
         if scale == "fan-in":
             weights[layer] /= math.sqrt(sizes[layer])
@@ -305,20 +320,12 @@ def initial_network(settings: Settings, random: np.random.RandomState) -> Networ
     )
 
 
-def random_array(init: str, rows: int, columns: int, random: np.random.RandomState) -> Array:
-    """Return an array of random numbers of one of INITS, float64."""
-    if init == "rand":
-        return random.rand(rows, columns)
-    if init == "rand-0.5":
-        return random.rand(rows, columns) - 0.5
-    return random.randn(rows, columns)
-
-
 class Epoch(NamedTuple):
     """What is reported of an epoch, a pass over the training images.
 
-    `cost` is the mean over them, of each at the weights before the step that it takes part
-    in. After the epoch, `correct` test images are classified rightly, `predicted[j]` as j.
+    `cost` is the mean over these images; that of each is computed before the step that uses
+    it. `correct` counts the test images that are classified rightly after the epoch, and
+    `predicted[j]` those that are taken for a j.
     """
 
     cost: float
@@ -347,14 +354,15 @@ class Run:
     """A network in training, and what has become of it so far."""
 
     settings: Settings
-    name: str = ""  # what reports call it, beside others
+    name: str = ""  # what reports call it beside others: a letter, or its options
     options: str = ""  # what tells it from the others
-    group: str = ""  # its name without the seed
+    group: str = ""  # the name that it shares with runs that differ in their seed alone
     epochs: list[Epoch] = field(default_factory=list)
     steps: int = 0
+    random: np.random.RandomState = field(init=False)  # of the weights, then the images' order
+    network: Network = field(init=False)
 
     def __post_init__(self) -> None:
-        # The same generator draws the weights, and then the order of the images.
         self.random = np.random.RandomState(self.settings.seed)
         self.network = initial_network(self.settings, self.random)
 
@@ -385,9 +393,9 @@ def train_epoch(
         run.steps += 1
         if progress:
             progress(1)
-    limit = math.sqrt(np.finfo(settings.dtype).max)
+    limit = math.sqrt(np.finfo(settings.dtype).max)  # No product of two overflows below it.
     for parameter in network.weights + network.biases:
-        if not np.abs(parameter).max() <= limit:  # which is so for nan, too
+        if not np.abs(parameter).max() <= limit:  # This way round, nan is caught, too.
             where = f"epoch {len(run.epochs)}"
             if run.name:
                 where += f" of {run.name}"
@@ -409,12 +417,12 @@ POOL = ThreadPoolExecutor(CORES)
 def gradient(network: Network, batch: list[Block]) -> Gradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
     if len(batch) == 1 and batch[0].pixels is ALL:
-        return block_gradient(network, batch[0])  # no work to share, and nothing to sum
+        return block_gradient(network, batch[0])  # a small mini-batch: nothing to share or add
     cost = 0.0
     nabla_w = [np.zeros_like(w) for w in network.weights]
     nabla_b = [np.zeros_like(b) for b in network.biases]
     results = POOL.map(partial(block_gradient, network), batch)
-    # Summed in order, the bits are the same for any number of threads.
+    # Added in the order of the blocks, the sums do not depend on the number of threads.
     for block, (block_cost, block_nabla_w, block_nabla_b) in zip(batch, results):
         cost += block_cost
         nabla_w[0][:, block.pixels] += block_nabla_w[0]
@@ -424,12 +432,10 @@ def gradient(network: Network, batch: list[Block]) -> Gradient:
 
 
 def block_gradient(network: Network, block: Block) -> Gradient:
-    """Return the cost of a block, nabla_w and nabla_b; that of its first layer for its pixels."""
+    """Return what `gradient` does, of one block; nabla_w[0] has its pixels' columns only."""
     x = block.x(network.weights[0].dtype)
     y = block.labels == DIGITS
-    if block.pixels is not ALL:
-        network = network.seeing(block.pixels)
-    return network.backprop(x, y)
+    return network.restricted_to(block.pixels).backprop(x, y)
 
 
 def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:
@@ -446,13 +452,13 @@ def classify(network: Network, block: Block) -> Array:
     they tie, and the lowest digit wins, as it does in the question.
     """
     x = block.x(network.weights[0].dtype)
-    _, activations = network.seeing(block.pixels).feedforward(x)
+    _, activations = network.restricted_to(block.pixels).feedforward(x)
     digits: Array = activations[-1].argmax(axis=0)
     return digits
 
 
 def baseline(training: Images, test: Images) -> Epoch:
-    """Return what a network has that ignores the image.
+    """Return the epoch of a network that ignores the image.
 
     Its outputs are the frequencies p of the digits among the training labels, its
     cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants have a lower one.
@@ -470,8 +476,8 @@ def baseline(training: Images, test: Images) -> Epoch:
 
 # What is measured
 
-EXAMINED = 1000  # So many training images, the first, are looked at for z2 and a2,
-CHECKED = 20  # and so many for the error of the gradient.
+EXAMINED = 1000  # training images, the first, of which z2 and a2 are looked at
+CHECKED = 20  # training images, the first, of which the gradient is checked
 
 
 class Figures(NamedTuple):
@@ -508,73 +514,96 @@ def examine(network: Network, training: Images) -> Figures:
 
 
 def gradient_error(network: Network, x: Array, y: Array) -> float:
-    """Return the relative error of nabla_w, by how the cost of a few images really changes.
+    """Return the relative error of nabla_w, that of the layer where it is largest.
 
-    Along the unit vector of each layer's nabla_w it should rise by the sum of their norms.
+    `x`, of shape (784, m), and `y`, bool and one-hot, (10, m), are a few images. When the
+    weights of a layer are moved a little, nabla_w tells how the cost should change; how it
+    really changes is measured. They are moved along nabla_w, and once more with the opposite
+    sign for every other neuron, as errors of several neurons may cancel out.
     """
     cost, nabla_w, _ = network.backprop(x, y)
-    norms = [float(np.linalg.norm(nabla)) for nabla in nabla_w]
-    expected = sum(norms)
+    rounding = 1e-6 + 1e-8 * cost  # A slope far below this may come from rounding alone.
+    largest = 0.0
+    for layer, nabla in enumerate(nabla_w):
+        norm = float(np.linalg.norm(nabla)) or 1.0
+        along = nabla / norm
+        half_against = along.copy()
+        half_against[::2] *= -1
+        for direction in (along, half_against):
+            expected = float(np.sum(nabla * direction))
+            errors = []
+            # Over the longer distance the cost may bend; over the shorter, rounding may blur it.
+            for distance in (1e-3, 1e-5):
+                above = cost_beside(network, layer, distance * direction, x, y)
+                below = cost_beside(network, layer, -distance * direction, x, y)
+                slope = (above - below) / (2 * distance)
+                errors.append(abs(expected - slope) / max(norm, abs(slope), rounding))
+            largest = max(largest, min(errors))
+    return largest
 
-    def cost_at(distance: float) -> float:
-        moved = []
-        for w, nabla, norm in zip(network.weights, nabla_w, norms):
-            moved.append(w + distance * nabla / (norm or 1.0))
-        zs, _ = replace(network, weights=moved).feedforward(x)
-        return cross_entropy(zs[-1], y)
 
-    rounding = 1e-6 + 1e-8 * cost  # A slope that is far below it may be one of rounding alone.
-    errors = []
-    for h in (1e-3, 1e-5):  # The cost may bend within the longer, and rounding blur the shorter.
-        slope = (cost_at(h) - cost_at(-h)) / (2 * h)
-        errors.append(abs(expected - slope) / max(expected, abs(slope), rounding))
-    return min(errors)
+def cost_beside(network: Network, layer: int, step: Array, x: Array, y: Array) -> float:
+    """Return the cost after a step of the weights of one layer."""
+    weights = network.weights.copy()
+    weights[layer] = weights[layer] + step
+    zs, _ = replace(network, weights=weights).feedforward(x)
+    return cross_entropy(zs[-1], y)
 
 
 # What is printed
 
 ABREAST = 4  # So many runs are shown side by side, epoch by epoch; of more, only how they end.
-SAME = 0.01  # a2_varies, from which on the hidden layer tells images apart
-WRONG = 0.01  # the largest error of a right gradient
-CHANGED = 0.01  # how much of itself the cost loses or gains where it is falling or rising,
-LAST = 3  # in so many epochs
+SAME_BELOW = 0.01  # If a2 varies by less, the hidden layer puts out the same for every image.
+WRONG_ABOVE = 0.01  # If its error is larger, the gradient is wrong.
+CHANGED_ABOVE = 0.01  # If the cost changes by more of itself at the end, it is falling or rising.
+END = 3  # How many epochs the end is, at most.
 
-# The columns of tables: a heading, and a width to which cells are moved to the right, if not 0.
-COST = ("cost", 11)
-CORRECT = ("correct", 8)
-LOWEST = ("lowest", 8)
-HIGHEST = ("highest", 8)
-ACCURACY = ("accuracy", 9)
-MOST_PREDICTED = (" most predicted", 0)
+
+class Column(NamedTuple):
+    """A heading, and a width to which the cells of the column are moved to the right, if not 0."""
+
+    heading: str
+    width: int
+
+
+COST = Column("cost", 11)
+CORRECT = Column("correct", 8)
+LOWEST = Column("lowest", 8)
+HIGHEST = Column("highest", 8)
+ACCURACY = Column("accuracy", 9)
+MOST_PREDICTED = Column(" most predicted", 0)
 FIGURES = [
-    ("mean z2", 9),
-    ("least z2", 9),
-    ("a2 varies", 10),
-    ("nabla w2", 9),
-    ("right one", 10),
-    ("nabla w3", 9),
-    ("error", 6),
+    Column("mean z2", 9),
+    Column("least z2", 9),
+    Column("a2 varies", 10),
+    Column("nabla w2", 9),
+    Column("right one", 10),
+    Column("nabla w3", 9),
+    Column("error", 6),
 ]
 EXPLANATIONS = [
     "mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one that is "
     f"nearest to 0 (for {EXAMINED:,} training images at most)",
     "a2 varies: the standard deviation of a hidden neuron's activation between these images, "
-    f"where it is largest; below {SAME}, the layer is said to put out the same for every image",
+    f"where it is largest; below {SAME_BELOW}, the layer is said to put out the same for "
+    "every image",
     "nabla w2, nabla w3: the norm of the gradient, the mean over all training images; "
-    "right one: of w2, with the right derivative",
-    "error: of nabla w2 and nabla w3, against differences of the cost (for "
-    f"{CHECKED} training images at most); above {WRONG:.0%}, the gradient is said to be wrong",
-    f"falling, rising: by more than {CHANGED:.0%} of the cost in the last {LAST} epochs",
+    "right one: the norm of nabla w2 if the right derivative is used",
+    "error: how far nabla w2 or nabla w3 is from how the cost really changes when the weights "
+    f"are moved a little (for {CHECKED} training images at most); above {WRONG_ABOVE:.0%}, "
+    "the gradient is said to be wrong",
+    f"falling, rising: by more than {CHANGED_ABOVE:.0%} of the cost in the last {END} epochs, "
+    "or in all if there are fewer",
 ]
 
 
 class Table:
     """Prints its headings, and then a row at a time, in plain text or Markdown."""
 
-    def __init__(self, columns: list[tuple[str, int]], markdown: bool) -> None:
-        self.widths = [width for _, width in columns]
+    def __init__(self, columns: list[Column], markdown: bool) -> None:
+        self.widths = [column.width for column in columns]
         self.markdown = markdown
-        self.row([heading for heading, _ in columns])
+        self.row([column.heading for column in columns])
         if markdown:
             self.row(["---:" if width else "---" for width in self.widths])
 
@@ -602,15 +631,15 @@ class Report:
         else:
             click.echo(f"{command}\n")
         if len(runs) == 1:
-            columns = [("epoch", 8), COST, CORRECT, ACCURACY, MOST_PREDICTED]
-            self.epochs = Table(columns, markdown)
+            columns = [Column("epoch", 8), COST, CORRECT, ACCURACY, MOST_PREDICTED]
+            self.table = Table(columns, markdown)
         elif len(runs) <= ABREAST:
-            columns = [("epoch", 5)]
+            columns = [Column("epoch", 5)]
             for run in runs:
                 self.say(f"{run.name}: {run.options}", bullet=True)
-                columns += [(f"{run.name} cost", 9), ("correct", 7)]
+                columns += [Column(f"{run.name} cost", 9), Column("correct", 7)]
             click.echo()
-            self.epochs = Table(columns, markdown)
+            self.table = Table(columns, markdown)
 
     def say(self, text: str, bullet: bool = False) -> None:
         """Print a paragraph, or an item of a list."""
@@ -624,17 +653,17 @@ class Report:
     def epoch(self, number: int) -> None:
         """Print the row of an epoch that all runs have ended."""
         if len(self.runs) == 1:
-            self.epochs.row([str(number), *outcome(self.runs[0].epochs[-1])])
+            self.table.row([str(number), *cells_of(self.runs[0].epochs[-1])])
         elif len(self.runs) <= ABREAST:
             cells = [str(number)]
             for run in self.runs:
-                cells += [decimal(run.epochs[-1].cost, 4), str(run.epochs[-1].correct)]
-            self.epochs.row(cells)
+                cells += [cost_text(run.epochs[-1].cost, 4), str(run.epochs[-1].correct)]
+            self.table.row(cells)
 
     def end(self) -> None:
         """Print the baseline and, of several runs, how they ended."""
         if len(self.runs) == 1:
-            self.epochs.row(["baseline", *outcome(self.base)])
+            self.table.row(["baseline", *cells_of(self.base)])
             return
         if len(self.runs) <= ABREAST:
             click.echo()
@@ -643,7 +672,7 @@ class Report:
             rows.setdefault(run.group, []).append(run)
         has_seeds = len(rows) < len(self.runs)
         width = max(len(label) for label in ["baseline", *rows])
-        columns = [(" " * width, 0), ("steps", 7), COST]
+        columns = [Column(" " * width, 0), Column("steps", 7), COST]
         if has_seeds:
             columns += [LOWEST, HIGHEST]
         else:
@@ -651,8 +680,8 @@ class Report:
         table = Table([*columns, ACCURACY, MOST_PREDICTED], self.markdown)
         for label, runs in rows.items():
             epochs = [run.epochs[-1] for run in runs]
-            table.row([label.ljust(width), str(runs[0].steps), *outcomes(epochs, has_seeds)])
-        table.row(["baseline".ljust(width), "", *outcomes([self.base], has_seeds)])
+            table.row([label.ljust(width), str(runs[0].steps), *mean_cells(epochs, has_seeds)])
+        table.row(["baseline".ljust(width), "", *mean_cells([self.base], has_seeds)])
 
     def diagnosis(self, before: list[Figures], after: list[Figures]) -> None:
         """Print what was measured of each run before and after its training."""
@@ -664,7 +693,7 @@ class Report:
         for figures_before, figures_after in zip(before, after):
             rows += [figures_before, figures_after]
         click.echo()
-        table = Table([(" " * width, 0), *FIGURES], self.markdown)
+        table = Table([Column(" " * width, 0), *FIGURES], self.markdown)
         for label, figures in zip(labels, rows):
             cells = [f"{value:.3g}" for value in figures[:-1]]
             table.row([label.ljust(width), *cells, f"{figures.error:.1%}"])
@@ -682,26 +711,29 @@ class Report:
             self.say(found, bullet=True)
 
 
-def decimal(cost: float, digits: int = 6) -> str:
+def cost_text(cost: float, digits: int = 6) -> str:
     """Return a cost with `digits` decimals, or, if it is large, with an exponent."""
     if cost < 1000:
         return f"{cost:.{digits}f}"
     return f"{cost:.3e}"
 
 
-def outcome(epoch: Epoch) -> list[str]:
+def cells_of(epoch: Epoch) -> list[str]:
     """Return the cells of the columns COST, CORRECT, ACCURACY and MOST_PREDICTED."""
     digit, share = epoch.most_predicted
     predicted = f" {digit} ({share:.2%})"
-    return [decimal(epoch.cost), str(epoch.correct), f"{epoch.accuracy:.2%}", predicted]
+    return [cost_text(epoch.cost), str(epoch.correct), f"{epoch.accuracy:.2%}", predicted]
 
 
-def outcomes(epochs: list[Epoch], has_seeds: bool) -> list[str]:
-    """Return the cells of several runs: means, and, in place of CORRECT, lowest and highest."""
+def mean_cells(epochs: list[Epoch], has_seeds: bool) -> list[str]:
+    """Return the cells of runs that differ in their seed: means over them.
+
+    With `has_seeds`, LOWEST and HIGHEST are in the place of CORRECT; without, it is one run.
+    """
     mean_cost = sum(epoch.cost for epoch in epochs) / len(epochs)
     all_correct = sum(epoch.correct for epoch in epochs)
     all_predicted = np.sum([epoch.predicted for epoch in epochs], axis=0).tolist()
-    cost, correct, accuracy, predicted = outcome(Epoch(mean_cost, all_correct, all_predicted))
+    cost, correct, accuracy, predicted = cells_of(Epoch(mean_cost, all_correct, all_predicted))
     if not has_seeds:
         return [cost, correct, accuracy, predicted]
     accuracies = [epoch.accuracy for epoch in epochs]
@@ -712,20 +744,20 @@ def findings(run: Run, before: Figures, after: Figures) -> str:
     """Return what the figures of a run say, in words."""
     found = []
     when = []
-    if before.a2_varies < SAME:
+    if before.a2_varies < SAME_BELOW:
         when.append("before")
-    if after.a2_varies < SAME:
+    if after.a2_varies < SAME_BELOW:
         when.append("after")
     if when:
         found.append(
             f"{' and '.join(when)} the training, the hidden layer puts out the same for every image"
         )
-    if max(before.error, after.error) > WRONG:
+    if max(before.error, after.error) > WRONG_ABOVE:
         found.append("the gradient is wrong")
-    costs = [epoch.cost for epoch in run.epochs[-1 - LAST :]]
-    if costs[-1] < (1 - CHANGED) * costs[0]:
+    costs = [epoch.cost for epoch in run.epochs[-1 - END :]]
+    if costs[-1] < (1 - CHANGED_ABOVE) * costs[0]:
         found.append("the cost was still falling at the end")
-    if costs[-1] > (1 + CHANGED) * costs[0]:
+    if costs[-1] > (1 + CHANGED_ABOVE) * costs[0]:
         found.append("the cost was rising at the end")
     return "; ".join(found) or "none of this was found"
 
@@ -795,9 +827,11 @@ def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> N
     cost.set(xlabel="epoch", ylabel="cost, training images", yscale="log")
     cost.axhline(base.cost, color="0.5")
     write_beside_line(cost, base.cost, "baseline, which ignores the image")
+    cost.xaxis.get_major_locator().set_params(integer=True)
     accuracy.set(xlabel="epoch", ylabel="accuracy in %, test images", ylim=(0, 100))
     accuracy.axhline(100 * base.accuracy, color="0.5")
     write_beside_line(accuracy, 100 * base.accuracy, "baseline, which ignores the image")
+    accuracy.xaxis.get_major_locator().set_params(integer=True)
     if has_z2:
         left, right = axes[2].get_xlim()
         z = np.linspace(min(left, -10), max(right, 10), 1001)
@@ -898,32 +932,38 @@ def combinations(values: dict[str, list[Any]], one_at_a_time: bool) -> list[dict
     return runs
 
 
+def changes_of(chosen: dict[str, Any], values: dict[str, list[Any]], one_at_a_time: bool) -> str:
+    """Return the options, but for the seed, that tell a run with these values from the others."""
+    changes = []
+    for name, value in chosen.items():
+        is_unchanged = one_at_a_time and value == values[name][0]
+        if name != "seed" and len(values[name]) > 1 and not is_unchanged:
+            changes.append(option(name, value))
+    if one_at_a_time and not changes:
+        return "nothing changed"
+    return " ".join(changes)
+
+
 def named_runs(
     hidden: int, dtype: str, values: dict[str, list[Any]], one_at_a_time: bool
 ) -> list[Run]:
     """Return a run for each of the combinations, with what it is called."""
-    has_seeds = len(values["seed"]) > 1
     runs = []
-    chosen_values = combinations(values, one_at_a_time)
-    for number, chosen in enumerate(chosen_values):
-        changes = []
-        for name, value in chosen.items():
-            is_unchanged = one_at_a_time and value == values[name][0]
-            if name != "seed" and len(values[name]) > 1 and not is_unchanged:
-                changes.append(option(name, value))
-        group = " ".join(changes)
-        if one_at_a_time and not changes:
-            group = "nothing changed"
-        options = group
-        if has_seeds:
-            options = f"{group} {option('seed', chosen['seed'])}".strip()
-        name = options
-        if len(chosen_values) == 1:
+    all_chosen = combinations(values, one_at_a_time)
+    for number, chosen in enumerate(all_chosen):
+        changes = changes_of(chosen, values, one_at_a_time)
+        options = changes
+        if len(values["seed"]) > 1:
+            options = f"{changes} {option('seed', chosen['seed'])}".strip()
+        if len(all_chosen) == 1:
             name = ""
-        elif len(chosen_values) <= ABREAST:
+            group = ""
+        elif len(all_chosen) <= ABREAST:
             name = string.ascii_uppercase[number]
             group = name
-        group = group or f"{len(values['seed'])} seeds"
+        else:
+            name = options
+            group = changes or f"{len(values['seed'])} seeds"
         runs.append(Run(Settings(hidden=hidden, dtype=dtype, **chosen), name, options, group))
     return runs
 
@@ -1004,7 +1044,21 @@ def check_options(
             raise click.UsageError(f"{value} is for two layers: add --hidden 30.")
 
 
-ERASE_LINE = "\r\033[K"  # which a progress bar is in, so that a row can be printed there
+def primes(buggy_prime: bool, fixed_prime: bool) -> list[str]:
+    """Return the keys of PRIMES that two flags ask for."""
+    if buggy_prime and fixed_prime:
+        return ["buggy", "fixed"]
+    if buggy_prime:
+        return ["buggy"]
+    return ["fixed"]
+
+
+def unique(values: Iterable[Any]) -> list[Any]:
+    """Return the values without those that are given a second time."""
+    return list(dict.fromkeys(values))
+
+
+ERASE_LINE = "\r\033[K"  # erases the line of the progress bar, so that a row can be printed there
 
 repeatable = partial(click.option, multiple=True)
 
@@ -1015,7 +1069,7 @@ repeatable = partial(click.option, multiple=True)
     type=WholeNumber(0, 10_000),
     metavar="N",
     default=Settings.hidden,
-    help="Neurons of the hidden layer; 0 is a 784-10 network without one.",
+    help="Number of neurons of the hidden layer. 0: there is no hidden layer.",
 )
 @click.option(
     "--buggy-prime",
@@ -1033,7 +1087,7 @@ repeatable = partial(click.option, multiple=True)
 )
 @repeatable(
     "--init",
-    callback=partial(check_layers, click.Choice(INITS)),
+    callback=partial(check_layers, click.Choice(list(INITS))),
     metavar="INIT[,INIT]",
     default=[Settings.init],
     help="* How weights and biases are drawn: rand (uniform, 0 to 1), rand-0.5 (the same minus "
@@ -1084,8 +1138,8 @@ repeatable = partial(click.option, multiple=True)
     "--one-at-a-time",
     is_flag=True,
     show_default=False,
-    help="Do not run all combinations of the options marked *, but the first value of each, "
-    "and then every other value in its place, the rest unchanged.",
+    help="Change one option at a time: run the first value of each option marked *, and then "
+    "each of the other values in its place. Without this, all combinations are run.",
 )
 @click.option(
     "--data",
@@ -1101,7 +1155,7 @@ repeatable = partial(click.option, multiple=True)
     type=WholeNumber(1),
     metavar="N",
     default=1,
-    help="Print every N-th epoch only, and the last.",
+    help="Print every N-th epoch only, and the last; csv has all.",
 )
 @click.option(
     "--diagnose",
@@ -1114,14 +1168,15 @@ repeatable = partial(click.option, multiple=True)
     "output_format",
     type=click.Choice(["table", "markdown", "csv"]),
     default="table",
-    help="How results are printed; csv has every epoch and all digits.",
+    help="How results are printed. csv has every epoch, and costs that are not rounded.",
 )
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     metavar="FILE",
     callback=check_picture,
-    help="Draw cost, accuracy and z2 into a .png, .svg or .pdf file; needs matplotlib.",
+    help="Draw cost, accuracy and the hidden layer's weighted inputs z2 into a .png, .svg or "
+    ".pdf file; needs matplotlib.",
 )
 @click.version_option(__version__)
 def main(
@@ -1156,21 +1211,15 @@ def main(
     n = len(training.labels)
     if epochs is None:
         epochs = 30 if hidden else 100
-    primes = []
-    if buggy_prime:
-        primes.append("buggy")
-    if fixed_prime or not buggy_prime:
-        primes.append("fixed")
-    given: dict[str, Iterable[Any]] = {
-        "prime": primes,
-        "init": init,
-        "init_scale": init_scale,
-        "eta": eta,
-        "batch_size": [min(size, n) for size in batch_size] or [n],
-        "seed": seed,
+    values = {
+        "prime": primes(buggy_prime, fixed_prime),
+        "init": unique(init),
+        "init_scale": unique(init_scale),
+        "eta": unique(eta),
+        "batch_size": unique([min(size, n) for size in batch_size] or [n]),
+        "seed": unique(seed),
     }
-    values = {name: list(dict.fromkeys(choices)) for name, choices in given.items()}
-    warnings.simplefilter("ignore", RuntimeWarning)  # train_epoch looks for what overflows.
+    warnings.simplefilter("ignore", RuntimeWarning)  # Where sigmoid overflows, it may.
     runs = named_runs(hidden, dtype, values, one_at_a_time)
     base = baseline(training, test)
 
@@ -1179,6 +1228,7 @@ def main(
     report: Report | CsvReport
     if output_format == "csv":
         report = CsvReport(runs)
+        every = 1
     else:
         report = Report(runs, base, title, command, output_format == "markdown")
     before = []
@@ -1186,7 +1236,7 @@ def main(
         before = [examine(run.network, training) for run in runs]
 
     steps = epochs * sum(math.ceil(n / (run.settings.batch_size or n)) for run in runs)
-    bar_file = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    bar_file = sys.stderr if sys.stderr.isatty() else io.StringIO()  # Only a terminal has a bar.
     with click.progressbar(
         length=steps, file=bar_file, show_pos=True, update_min_steps=max(1, steps // 200)
     ) as bar:
@@ -1197,7 +1247,7 @@ def main(
                 click.echo(ERASE_LINE, nl=False, file=bar_file)
                 report.epoch(number)
         click.echo(ERASE_LINE, nl=False, file=bar_file)
-        report.end()
+        report.end()  # before the bar is left, which prints an empty line
 
     if diagnose and isinstance(report, Report):
         report.diagnosis(before, [examine(run.network, training) for run in runs])

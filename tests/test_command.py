@@ -150,10 +150,10 @@ B              3    6.568912     1012    10.12%  9 (99.52%)
 baseline            3.249079     1135    11.35%  1 (100.00%)
 
            mean z2  least z2  a2 varies  nabla w2  right one  nabla w3  error
-A before      50.5      11.6   2.81e-07      27.3   1.68e-06      15.6  62.5%
-A after       33.8      3.93   0.000723      1.36   0.000335      1.52  45.2%
-B before    -0.115  0.000128      0.345        32       17.8      7.97  34.0%
-B after      -26.3    0.0502     0.0789      7.73     0.0153    0.0247  98.9%
+A before      50.5      11.6   2.81e-07      27.3   1.68e-06      15.6 100.0%
+A after       33.8      3.93   0.000723      1.36   0.000335      1.52 100.0%
+B before    -0.115  0.000128      0.345        32       17.8      7.97  43.5%
+B after      -26.3    0.0502     0.0789      7.73     0.0153    0.0247 100.0%
 
 mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one
   that is nearest to 0 (for 1,000 training images at most)
@@ -161,10 +161,12 @@ a2 varies: the standard deviation of a hidden neuron's activation between these
   images, where it is largest; below 0.01, the layer is said to put out the same
   for every image
 nabla w2, nabla w3: the norm of the gradient, the mean over all training images;
-  right one: of w2, with the right derivative
-error: of nabla w2 and nabla w3, against differences of the cost (for 20
-  training images at most); above 1%, the gradient is said to be wrong
-falling, rising: by more than 1% of the cost in the last 3 epochs
+  right one: the norm of nabla w2 if the right derivative is used
+error: how far nabla w2 or nabla w3 is from how the cost really changes when the
+  weights are moved a little (for 20 training images at most); above 1%, the
+  gradient is said to be wrong
+falling, rising: by more than 1% of the cost in the last 3 epochs, or in all if
+  there are fewer
 
 These figures say:
 A: before and after the training, the hidden layer puts out the same for every
@@ -206,10 +208,12 @@ a2 varies: the standard deviation of a hidden neuron's activation between these
   images, where it is largest; below 0.01, the layer is said to put out the same
   for every image
 nabla w2, nabla w3: the norm of the gradient, the mean over all training images;
-  right one: of w2, with the right derivative
-error: of nabla w2 and nabla w3, against differences of the cost (for 20
-  training images at most); above 1%, the gradient is said to be wrong
-falling, rising: by more than 1% of the cost in the last 3 epochs
+  right one: the norm of nabla w2 if the right derivative is used
+error: how far nabla w2 or nabla w3 is from how the cost really changes when the
+  weights are moved a little (for 20 training images at most); above 1%, the
+  gradient is said to be wrong
+falling, rising: by more than 1% of the cost in the last 3 epochs, or in all if
+  there are fewer
 
 These figures say:
 nothing changed: none of this was found
