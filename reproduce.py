@@ -543,7 +543,7 @@ def gradient_error(network: Network, x: Array, y: Array) -> float:
 
 
 def cost_beside(network: Network, layer: int, step: Array, x: Array, y: Array) -> float:
-    """Return the cost after a step of the weights of one layer."""
+    """Return the cost of the images if the weights of one layer were moved by `step`."""
     weights = network.weights.copy()
     weights[layer] = weights[layer] + step
     zs, _ = replace(network, weights=weights).feedforward(x)
@@ -821,17 +821,17 @@ def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> N
             if len(runs) <= ABREAST:
                 line.set_label(f"{run.name}: {run.options}")
         if has_z2:
-            z2 = Run(run.settings).network.feedforward(examined)[0][0]
-            counts, edges = np.histogram(z2, 100)
+            untrained = Run(run.settings).network  # the same draws again
+            zs, _ = untrained.feedforward(examined)
+            counts, edges = np.histogram(zs[0], 100)
             axes[2].plot(edges[1:], counts / counts.max(), **style)
-    cost.set(xlabel="epoch", ylabel="cost, training images", yscale="log")
-    cost.axhline(base.cost, color="0.5")
-    write_beside_line(cost, base.cost, "baseline, which ignores the image")
-    cost.xaxis.get_major_locator().set_params(integer=True)
-    accuracy.set(xlabel="epoch", ylabel="accuracy in %, test images", ylim=(0, 100))
-    accuracy.axhline(100 * base.accuracy, color="0.5")
-    write_beside_line(accuracy, 100 * base.accuracy, "baseline, which ignores the image")
-    accuracy.xaxis.get_major_locator().set_params(integer=True)
+    cost.set(ylabel="cost, training images", yscale="log")
+    accuracy.set(ylabel="accuracy in %, test images", ylim=(0, 100))
+    for axis, height in ((cost, base.cost), (accuracy, 100 * base.accuracy)):
+        axis.set(xlabel="epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.axhline(height, color="0.5")
+        write_beside_line(axis, height, "baseline, which ignores the image")
     if has_z2:
         left, right = axes[2].get_xlim()
         z = np.linspace(min(left, -10), max(right, 10), 1001)
@@ -1219,7 +1219,7 @@ def main(
         "batch_size": unique([min(size, n) for size in batch_size] or [n]),
         "seed": unique(seed),
     }
-    warnings.simplefilter("ignore", RuntimeWarning)  # Where sigmoid overflows, it may.
+    warnings.simplefilter("ignore", RuntimeWarning)  # The sigmoid may overflow.
     runs = named_runs(hidden, dtype, values, one_at_a_time)
     base = baseline(training, test)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import reproduce  # before anything imports numpy: it sets the number of BLAS's 
 
 # isort: split
 import hypothesis
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -29,6 +31,23 @@ def runner() -> CliRunner:
     if "mix_stderr" in inspect.signature(CliRunner).parameters:
         options["mix_stderr"] = False
     return CliRunner(**options)
+
+
+def idx(items: mnist_loader.Array, **changes: int) -> bytes:
+    """Return an IDX file of uint8 items; `changes` replace fields of its header."""
+    fields = {"magic": 0x800 + items.ndim}
+    fields.update({f"size{axis}": size for axis, size in enumerate(items.shape)})
+    fields.update(changes)
+    return struct.pack(f">{len(fields)}I", *fields.values()) + items.tobytes()
+
+
+def write_idx(folder: Path, mnist: mnist_loader.Data, training: int, test: int) -> None:
+    """Write the first images of MNIST into the four files of a folder."""
+    for prefix, (images, labels), n in (("train", mnist[0], training), ("t10k", mnist[2], test)):
+        pixels = (images[:n] * 256).astype(np.uint8).reshape(-1, 28, 28)
+        digits = labels[:n].astype(np.uint8)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(idx(pixels))
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(digits))
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import idx
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -269,14 +270,6 @@ def test_one_image_named_many_times_is_refused(
 
 
 # Folders
-
-
-def idx(items: Array, **changes: int) -> bytes:
-    """Return an IDX file of uint8 items; `changes` replace fields of its header."""
-    fields = {"magic": 0x800 + items.ndim}
-    fields.update({f"size{axis}": size for axis, size in enumerate(items.shape)})
-    fields.update(changes)
-    return struct.pack(f">{len(fields)}I", *fields.values()) + items.tobytes()
 
 
 IMAGES = np.arange(12 * 784).reshape(12, 28, 28).astype(np.uint8)

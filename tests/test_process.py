@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
-from test_command import write_idx
+from conftest import SMALL, write_idx
 
 import mnist_loader
 
