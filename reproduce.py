@@ -5,52 +5,58 @@
 """Why does this network learn nothing? Cross Validated question 374415, reproduced.
 
 The question (https://stats.stackexchange.com/q/374415) trains a 784-10 and a 784-30-10
-network of sigmoid neurons on MNIST by full-batch gradient descent. The first learns; the
-second calls every digit a 1. This script gives the question's own numbers, and replaces
-each suspect on its own: derivative, sign and size of the weights, batch size, eta, steps.
+network of sigmoid neurons on 50,000 images of MNIST by full-batch gradient descent. The first
+learns; the second calls every digit a 1. In its backward pass there is sigmoid_prime(a2), where
+a2 is the sigmoid's output already. Is that why?
 
-    python reproduce.py                               784-10, 100 epochs: cost 1.377489, 8653 right
-    python reproduce.py --hidden 30 --buggy-prime     784-30-10, 30 epochs: 3.248736, 1135 right
+    python reproduce.py                                       # 784-10, 100 epochs
+    python reproduce.py --hidden 30 --buggy-prime             # 784-30-10, 30 epochs
+    python reproduce.py --hidden 30 --buggy-prime --suspects  # and with one change in each run
 
-The names are those of Nielsen's book "Neural Networks and Deep Learning".
+Of the 10,000 test images 784-10 has 8653 right, and 784-30-10 has 1135: those that are a 1. The
+last command shows why: see README.md.
+
+z, a, delta, nabla_w, nabla_b and eta are as in Nielsen's book "Neural Networks and Deep
+Learning". Here x is a batch, with a column for each image.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib.metadata
-import io
 import itertools
 import math
 import os
 import shlex
-import signal
 import string
+import subprocess
 import sys
-import textwrap
-import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
-# The threads are ours, over blocks of images. BLAS must not start its own in each of them,
-# and reads how many it may start when numpy is imported.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("MKL_NUM_THREADS", "1")
-os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
+# This script shares out the images among threads of its own, which is faster than to let BLAS
+# have threads. BLAS reads how many it may start when numpy is imported: a notebook may have done
+# that before, and then BLAS keeps its threads, and this script has one.
+if "numpy" not in sys.modules:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["MKL_NUM_THREADS"] = "1"
+    os.environ["VECLIB_MAXIMUM_THREADS"] = "1"
 
 import click
 import numpy as np
 
 import mnist_loader
 
-__version__ = "3.0"
+__version__ = "4.0"
+
+THREADS = 1
+if os.environ.get("OPENBLAS_NUM_THREADS") == "1":
+    THREADS = min(os.cpu_count() or 1, 8)  # More would queue for Python's lock.
 
 Array = np.ndarray[Any, Any]
-Gradient = tuple[float, list[Array], list[Array]]  # a cost, and its nabla_w and nabla_b by layer
 
 
 # The network
@@ -67,8 +73,11 @@ def sigmoid_prime(z: Array) -> Array:
 
 
 def buggy_prime(a: Array) -> Array:
-    """Return what the question has: sigmoid_prime, which expects z2 and is given a2."""
-    return sigmoid_prime(a)  # As a is 0 to 1, it is 0.25 to 0.1966, and never near 0.
+    """Return what the question has: sigmoid_prime, which expects z2 and is given a2.
+
+    As a2 is 0 to 1, this is 0.1966 to 0.25, even where the right derivative is nearly 0.
+    """
+    return sigmoid_prime(a)
 
 
 def fixed_prime(a: Array) -> Array:
@@ -79,10 +88,14 @@ def fixed_prime(a: Array) -> Array:
 def cross_entropy(z: Array, y: Array) -> float:
     """Return the sum of -[y ln a + (1-y) ln(1-a)] over all elements, a = sigmoid(z).
 
-    `z`, weighted inputs, and `y`, bool and one-hot, have the shape (10, m). With
-    ln a = -ln(1 + e^-z) and ln(1-a) = -ln(1 + e^z) it is accurate where a is rounded to 0 or 1.
+    `z`, weighted inputs, and `y`, bool and one-hot, have the shape (10, m). An element is
+    ln(1 + e^-z) where y is 1, and ln(1 + e^z) where it is 0: so it is computed from z, and is
+    right where a is rounded to 0 or 1, too.
     """
     return float(np.logaddexp(0, np.where(y, -z, z)).sum(dtype=np.float64))
+
+
+CostAndGradient = tuple[float, list[Array], list[Array]]  # cost, nabla_w, nabla_b (by layer)
 
 
 @dataclass
@@ -111,7 +124,7 @@ class Network:
             activations.append(sigmoid(z))
         return zs, activations
 
-    def backprop(self, x: Array, y: Array) -> Gradient:
+    def backprop(self, x: Array, y: Array) -> CostAndGradient:
         """Return the cost of m images, nabla_w and nabla_b, each summed over the images.
 
         `x` has shape (784, m); `y`, bool and one-hot, (10, m). These are equations BP1
@@ -121,50 +134,69 @@ class Network:
         delta = activations[-1] - y  # BP1
         nabla_b = [delta.sum(axis=1, keepdims=True)]  # BP3
         nabla_w = [delta @ activations[-2].T]  # BP4
-        for layer in range(len(self.weights) - 1, 0, -1):
-            delta = (self.weights[layer].T @ delta) * self.prime(activations[layer])  # BP2
+        if len(self.weights) == 2:
+            _, w3 = self.weights
+            _, a2, _ = activations
+            delta = (w3.T @ delta) * self.prime(a2)  # BP2, where the question has its bug
             nabla_b.insert(0, delta.sum(axis=1, keepdims=True))
-            nabla_w.insert(0, delta @ activations[layer - 1].T)
+            nabla_w.insert(0, delta @ x.T)
         return cross_entropy(zs[-1], y), nabla_w, nabla_b
 
     def step(self, rate: float, nabla_w: list[Array], nabla_b: list[Array]) -> None:
-        """Subtract `rate` times the gradient, which it overwrites, from the weights and biases."""
+        """Move weights and biases by -rate times the gradient. The gradient is overwritten."""
         for parameter, nabla in zip(self.weights + self.biases, nabla_w + nabla_b):
             nabla *= rate
             parameter -= nabla
 
     def restricted_to(self, pixels: Array | slice) -> Network:
-        """Return the same network for images of which only these pixels are given."""
-        if pixels is ALL:
-            return self
-        weights = self.weights.copy()
-        weights[0] = weights[0][:, pixels]
-        return replace(self, weights=weights)
+        """Return the network with these inputs only: the same for images that are 0 elsewhere."""
+        return Network([self.weights[0][:, pixels], *self.weights[1:]], self.biases, self.prime)
 
 
 # The images
 
-DIGITS = np.arange(10)[:, np.newaxis]  # labels == DIGITS is one-hot, a column for each label
 ALL = slice(None)
-BLOCK = 1000  # images of the full batch in a block, which stays in the cache
-SHARED = 500  # images of a mini-batch in a block; a smaller one is not worth a thread
+BLOCK = 500  # images; in a smaller block, a thread takes longer to start than it saves
 
 
 class Block(NamedTuple):
-    """The images that a thread works on at a time: some rows and some pixels of `images`."""
+    """The m images that a thread works on at a time: images[indices].
 
-    images: Array  # float32
-    labels: Array  # of the m images of the block, shape (m,)
-    rows: Array | slice = ALL  # which rows of `images` are those m images
-    pixels: Array | slice = ALL  # which pixels a row has; the others of the 784 are 0
+    In a block of a mini-batch, `images` are all training images. In one of the full batch they
+    are the block's own, without the pixels that are 0 in all of them.
+    """
+
+    images: Array  # float32, with a row for each image
+    indices: Array | slice
+    pixels: Array | slice  # which of the 784 pixels the rows have
+    labels: Array  # of the m images, shape (m,)
 
     def x(self, dtype: np.dtype[Any]) -> Array:
-        """Return the m images as columns, a row for each pixel.
+        """Return the m images as columns.
 
-        They are kept as float32, and fetched and converted here, by the thread that needs
-        them: that halves the memory, and takes no longer than reading float64 would.
+        They are kept as float32, which takes half the memory, and converted here, by the thread.
         """
-        return self.images[self.rows].T.astype(dtype, copy=False)
+        return self.images[self.indices].T.astype(dtype, copy=False)
+
+    def y(self) -> Array:
+        """Return the labels as one-hot columns, bool of shape (10, m)."""
+        return np.equal(self.labels, np.arange(10)[:, np.newaxis])
+
+
+def in_parts(indices: Array, size: int) -> list[Array]:
+    """Return the indices in parts of this size; the last may be smaller."""
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def sorted_by_margins(images: Array) -> Array:
+    """Return the indices of images sorted by the margins around what is drawn."""
+    square = images.reshape(-1, 28, 28)
+    inked_rows = square.any(axis=2)
+    inked_columns = square.any(axis=1)
+    top_margin = inked_rows.argmax(axis=1)
+    left_margin = inked_columns.argmax(axis=1)
+    right_margin = np.fliplr(inked_columns).argmax(axis=1)
+    return np.lexsort((left_margin, right_margin, top_margin))
 
 
 class Images:
@@ -174,47 +206,37 @@ class Images:
         self.images = images
         self.labels = labels
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     @cached_property
     def blocks(self) -> list[Block]:
-        """All images, in blocks of like images, without the pixels that are 0 in a block.
+        """All images, in blocks.
 
-        There the gradient is 0, too. Images that are sorted by the top, right and left edge
-        of what is drawn have more such pixels in common.
+        For speed, a block lacks the pixels that are 0 in all of its images, as the gradient is 0
+        there, too. Images that have like margins have more of these pixels in common.
         """
-        square = self.images.reshape(-1, 28, 28)
-        rows = square.any(axis=2)
-        columns = square.any(axis=1)
-        top = rows.argmax(axis=1)
-        left = columns.argmax(axis=1)
-        right = np.fliplr(columns).argmax(axis=1)
-        order = np.lexsort((left, right, top))
         blocks = []
-        for start in range(0, len(order), BLOCK):
-            indices = order[start : start + BLOCK]
+        for indices in in_parts(sorted_by_margins(self.images), BLOCK):
             images = self.images[indices]
             pixels = np.flatnonzero(images.any(axis=0))
-            lit = images.take(pixels, axis=1)
-            blocks.append(Block(lit, self.labels[indices], pixels=pixels))
+            blocks.append(Block(images[:, pixels], ALL, pixels, self.labels[indices]))
         return blocks
 
-    def batches(self, size: int | None, random: np.random.RandomState) -> Iterator[list[Block]]:
+    def batches(self, size: int, random: np.random.RandomState) -> Iterator[list[Block]]:
         """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
 
-        If `size` is None, or all images or more, the only batch is the full one, and no random
-        numbers are drawn.
+        If `size` is all images or more, the only batch is the full one, and no random numbers
+        are drawn.
         """
-        n = len(self.labels)
-        if size is None or size >= n:
+        if size >= len(self):
             yield self.blocks
             return
-        order = random.permutation(n)
-        for start in range(0, n, size):
-            indices = order[start : start + size]
-            batch = []
-            for i in range(0, len(indices), SHARED):
-                shared = indices[i : i + SHARED]
-                batch.append(Block(self.images, self.labels[shared], rows=shared))
-            yield batch
+        for batch in in_parts(random.permutation(len(self)), size):
+            blocks = []
+            for indices in in_parts(batch, BLOCK):
+                blocks.append(Block(self.images, indices, ALL, self.labels[indices]))
+            yield blocks
 
 
 def load_images(path: Path | None = None) -> tuple[Images, Images]:
@@ -235,60 +257,62 @@ def rand_minus_half(random: np.random.RandomState, rows: int, columns: int) -> A
 
 
 PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
-INITS: dict[str, Callable[[np.random.RandomState, int, int], Array]] = {
+INITS: dict[str, Callable[[np.random.RandomState, int, int], Array]] = {  # rows, columns
     "rand": np.random.RandomState.rand,
     "rand-0.5": rand_minus_half,
     "randn": np.random.RandomState.randn,
 }
 DTYPES = ["float64", "float32"]
+FULL_BATCH = sys.maxsize  # a batch size that no data exceeds
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What defines a run, but for the data and the number of epochs.
+    """What defines a run, except the data and the number of epochs.
 
-    `init` and `init_scale` are of both layers, or two with a comma, "rand-0.5,rand": of the
-    hidden layer (w2, b2), of the output layer (w3, b3). Raises ValueError if `prime`, `init`,
-    `init_scale` or `dtype` is not known.
+    `init` and `init_scale` have one value for both layers, or two with a comma between them:
+    "rand-0.5,rand" is rand-0.5 for the hidden layer (w2, b2), rand for the output layer (w3, b3).
     """
 
     hidden: int = 0  # neurons; 0 is the 784-10 network
     prime: str = "fixed"  # a key of PRIMES, which only a hidden layer uses
     init: str = "rand"  # a key of INITS
-    init_scale: float | str = 1  # a factor, or "fan-in"
+    init_scale: str = "1"  # a factor, or "fan-in"
     eta: float = 0.5
-    batch_size: int | None = None  # images per step; None is all of them, the full batch
+    batch_size: int = FULL_BATCH  # images per step
     seed: int = 0
     dtype: str = "float64"  # of DTYPES
 
-    def __post_init__(self) -> None:
-        if self.prime not in PRIMES:
-            raise ValueError(f"prime {self.prime!r} is not one of {', '.join(PRIMES)}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
-        for init in self.of_layers(self.init):
-            if init not in INITS:
-                raise ValueError(f"init {init!r} is not one of {', '.join(INITS)}")
-        for scale in self.of_layers(self.init_scale):
-            if scale != "fan-in" and not 0 <= float(scale) < math.inf:
-                raise ValueError(f"init_scale {scale!r} is neither fan-in nor a number from 0 on")
 
-    @property
-    def sizes(self) -> list[int]:
-        """The number of neurons in each layer, pixels first."""
-        if self.hidden:
-            return [784, self.hidden, 10]
-        return [784, 10]
+# What --suspects puts in the place of a setting as it is given, one at a time: each line is a row.
+# The question's own values are here for who starts from others; what is so already is left out.
+SUSPECTS: list[tuple[str, Any]] = [
+    ("prime", "buggy"),
+    ("prime", "fixed"),
+    ("init", "rand"),
+    ("init", "rand-0.5"),
+    ("init", "randn"),
+    ("init", "rand-0.5,rand"),
+    ("init", "rand,rand-0.5"),
+    ("init_scale", "1"),
+    ("init_scale", "fan-in"),
+    ("init_scale", "0.1"),
+    ("eta", 0.5),
+    ("eta", 1.0),
+    ("eta", 5.0),
+    ("batch_size", FULL_BATCH),
+    ("batch_size", 1000),
+]
 
-    def of_layers(self, setting: float | str) -> list[str]:
-        """Return `init` or `init_scale` layer by layer, the hidden layer first."""
-        layers = len(self.sizes) - 1
-        values = str(setting).split(",")
-        if len(values) == 1:
-            return values * layers
-        if len(values) != layers:
-            raise ValueError(f"{setting!r} has {len(values)} parts; layers with weights: {layers}")
-        return values
+
+def by_layer(setting: str, layers: int) -> list[str]:
+    """Return `init` or `init_scale` layer by layer, the hidden layer first."""
+    values = setting.split(",")
+    if len(values) == 1:
+        return values * layers
+    if len(values) != layers:
+        raise ValueError(f"{setting} is for {len(values)} layers; this network has {layers}")
+    return values
 
 
 def initial_network(settings: Settings, random: np.random.RandomState) -> Network:
@@ -298,16 +322,16 @@ def initial_network(settings: Settings, random: np.random.RandomState) -> Networ
     biases, uniform from 0 to 1 ("rand"), the same minus 1/2, or standard normal ("randn").
     A factor multiplies all of them, as r in the question; "fan-in" divides each weight by
     the square root of its neuron's number of inputs (Nielsen, chapter 3), but no bias.
+    Raises KeyError or ValueError if a setting is not known.
     """
-    sizes = settings.sizes
-    inits = settings.of_layers(settings.init)
-    weights = []
-    biases = []
-    for layer, init in enumerate(inits):
-        weights.append(INITS[init](random, sizes[layer + 1], sizes[layer]))
-    for layer, init in enumerate(inits):
-        biases.append(INITS[init](random, sizes[layer + 1], 1))
-    for layer, scale in enumerate(settings.of_layers(settings.init_scale)):
+    sizes = [784, 10]
+    if settings.hidden:
+        sizes = [784, settings.hidden, 10]
+    layers = range(len(sizes) - 1)
+    inits = [INITS[name] for name in by_layer(settings.init, len(layers))]
+    weights = [inits[layer](random, sizes[layer + 1], sizes[layer]) for layer in layers]
+    biases = [inits[layer](random, sizes[layer + 1], 1) for layer in layers]
+    for layer, scale in enumerate(by_layer(settings.init_scale, len(layers))):
         if scale == "fan-in":
             weights[layer] /= math.sqrt(sizes[layer])
         else:
@@ -323,8 +347,8 @@ def initial_network(settings: Settings, random: np.random.RandomState) -> Networ
 class Epoch(NamedTuple):
     """What is reported of an epoch, a pass over the training images.
 
-    `cost` is the mean over these images; that of each is computed before the step that uses
-    it. `correct` counts the test images that are classified rightly after the epoch, and
+    `cost` is the mean of these images' costs, each computed before the step that uses the image.
+    `correct` counts the test images that are classified rightly after the epoch, and
     `predicted[j]` those that are taken for a j.
     """
 
@@ -333,20 +357,9 @@ class Epoch(NamedTuple):
     predicted: list[int]
 
     @property
-    def total(self) -> int:
-        """How many test images there are."""
-        return sum(self.predicted)
-
-    @property
     def accuracy(self) -> float:
         """The share of the test images that are classified rightly."""
-        return self.correct / self.total
-
-    @property
-    def most_predicted(self) -> tuple[int, float]:
-        """The digit that is predicted most often, and its share of the test images."""
-        count = max(self.predicted)
-        return self.predicted.index(count), count / self.total
+        return self.correct / sum(self.predicted)
 
 
 @dataclass
@@ -354,12 +367,10 @@ class Run:
     """A network in training, and what has become of it so far."""
 
     settings: Settings
-    name: str = ""  # what reports call it beside others: a letter, or its options
-    options: str = ""  # what tells it from the others
-    group: str = ""  # the name that it shares with runs that differ in their seed alone
+    name: str = "the network"  # or the options in which it differs from others
     epochs: list[Epoch] = field(default_factory=list)
     steps: int = 0
-    random: np.random.RandomState = field(init=False)  # of the weights, then the images' order
+    random: np.random.RandomState = field(init=False)  # draws weights, then orders of the images
     network: Network = field(init=False)
 
     def __post_init__(self) -> None:
@@ -371,82 +382,68 @@ class Run:
 
 
 class DivergenceError(click.ClickException):
-    """A weight has become so large that products overflow. It ends the command in one line."""
+    """A weight is not a number, or will soon be none. click prints it as one line."""
 
 
-def train_epoch(
-    run: Run, training: Images, test: Images, progress: Callable[[int], None] | None = None
-) -> None:
+def train_epoch(run: Run, training: Images, test: Images) -> None:
     """Train a run's network for an epoch by gradient descent, and add it to `run.epochs`.
 
-    A step is eta/m times the gradient, summed over the m images of a batch. After each step
-    `progress` is called with 1. Raises DivergenceError.
+    A step is eta/m times the gradient, summed over the m images of a batch.
+    Raises DivergenceError.
     """
     network = run.network
     settings = run.settings
     cost = 0.0
-    for batch in training.batches(settings.batch_size, run.random):
-        batch_cost, nabla_w, nabla_b = gradient(network, batch)
-        m = sum(len(block.labels) for block in batch)
-        network.step(settings.eta / m, nabla_w, nabla_b)
-        cost += batch_cost
-        run.steps += 1
-        if progress:
-            progress(1)
-    limit = math.sqrt(np.finfo(settings.dtype).max)  # No product of two overflows below it.
+    with np.errstate(all="ignore"):  # Overflow is looked for where it matters, in the weights.
+        for batch in training.batches(settings.batch_size, run.random):
+            batch_cost, nabla_w, nabla_b = gradient(network, batch)
+            m = sum(len(block.labels) for block in batch)
+            network.step(settings.eta / m, nabla_w, nabla_b)
+            cost += batch_cost
+            run.steps += 1
+    limit = math.sqrt(np.finfo(settings.dtype).max)  # far beyond any use, and before overflow
     for parameter in network.weights + network.biases:
-        if not np.abs(parameter).max() <= limit:  # This way round, nan is caught, too.
-            where = f"epoch {len(run.epochs)}"
-            if run.name:
-                where += f" of {run.name}"
+        if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
-                f"{where}: the weights are larger than {limit:.1e}, or not numbers; "
-                "try a smaller --eta or --init-scale."
+                f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights are "
+                f"larger than {limit:.1e}, or not numbers; try a smaller --eta or --init-scale."
             )
     correct, predicted = evaluate(network, test)
-    run.epochs.append(Epoch(cost / len(training.labels), correct, predicted))
+    run.epochs.append(Epoch(cost / len(training), correct, predicted))
 
 
-if sys.platform == "linux":
-    CORES = len(os.sched_getaffinity(0))
-else:
-    CORES = os.cpu_count() or 1
-POOL = ThreadPoolExecutor(CORES)
-
-
-def gradient(network: Network, batch: list[Block]) -> Gradient:
+def gradient(network: Network, batch: list[Block]) -> CostAndGradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    if len(batch) == 1 and batch[0].pixels is ALL:
-        return block_gradient(network, batch[0])  # a small mini-batch: nothing to share or add
+    if len(batch) == 1 and batch[0].pixels is ALL:  # faster, as there is nothing to add
+        return block_gradient(network, batch[0])
     cost = 0.0
     nabla_w = [np.zeros_like(w) for w in network.weights]
     nabla_b = [np.zeros_like(b) for b in network.biases]
-    results = POOL.map(partial(block_gradient, network), batch)
+    results = in_threads(partial(block_gradient, network), batch)
     # Added in the order of the blocks, the sums do not depend on the number of threads.
     for block, (block_cost, block_nabla_w, block_nabla_b) in zip(batch, results):
         cost += block_cost
-        nabla_w[0][:, block.pixels] += block_nabla_w[0]
+        nabla_w[0][:, block.pixels] += block_nabla_w[0]  # It has no columns for other pixels.
         for nabla, block_nabla in zip(nabla_w[1:] + nabla_b, block_nabla_w[1:] + block_nabla_b):
             nabla += block_nabla
     return cost, nabla_w, nabla_b
 
 
-def block_gradient(network: Network, block: Block) -> Gradient:
-    """Return what `gradient` does, of one block; nabla_w[0] has its pixels' columns only."""
+def block_gradient(network: Network, block: Block) -> CostAndGradient:
+    """Return what `gradient` does, of one block; nabla_w[0] has columns for its pixels only."""
     x = block.x(network.weights[0].dtype)
-    y = block.labels == DIGITS
-    return network.restricted_to(block.pixels).backprop(x, y)
+    return network.restricted_to(block.pixels).backprop(x, block.y())
 
 
 def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:
     """Return how many images are classified rightly, and how many as 0, as 1, ... as 9."""
-    digits = np.concatenate(list(POOL.map(partial(classify, network), test.blocks)))
-    labels = np.concatenate([block.labels for block in test.blocks])
+    digits = np.concatenate(in_threads(partial(classify, network), test.blocks))
+    labels = np.concatenate([block.labels for block in test.blocks])  # in the same order
     return int(np.sum(digits == labels)), np.bincount(digits, minlength=10).tolist()
 
 
 def classify(network: Network, block: Block) -> Array:
-    """Return the digits, shape (m,), that the network takes the images of a block for.
+    """Return the digit that the network sees in each of the m images of a block, shape (m,).
 
     The digit is the argmax of the activations, not of z: where they are rounded to 1
     they tie, and the lowest digit wins, as it does in the question.
@@ -457,394 +454,350 @@ def classify(network: Network, block: Block) -> Array:
     return digits
 
 
-def baseline(training: Images, test: Images) -> Epoch:
-    """Return the epoch of a network that ignores the image.
+def in_threads(function: Callable[[Block], Any], blocks: list[Block]) -> list[Any]:
+    """Return what the function returns for each of the blocks.
+
+    The threads are new each time: those of a pool are not there in a forked process, and keep
+    Ctrl-C waiting.
+    """
+    results: list[Any] = [None] * len(blocks)
+    errors: list[BaseException] = []
+    numbers = iter(range(len(blocks)))  # Each thread takes the next; Python's lock guards it.
+
+    def work() -> None:
+        try:
+            with np.errstate(all="ignore"):  # which each thread has for itself
+                for number in numbers:
+                    if errors:
+                        break
+                    results[number] = function(blocks[number])
+        except BaseException as error:
+            errors.append(error)
+
+    others = min(THREADS, len(blocks)) - 1
+    threads = [Thread(target=work, daemon=True) for _ in range(others)]
+    for thread in threads:
+        thread.start()
+    work()  # in this thread, too
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+def baseline_of(training: Images, test: Images) -> Epoch:
+    """Return what would be reported of a network that ignores the image.
 
     Its outputs are the frequencies p of the digits among the training labels, its
-    cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants have a lower one.
+    cost the entropy -sum(p ln p + (1-p) ln(1-p)): no other constants cost less.
     """
-    p = np.bincount(training.labels, minlength=10) / len(training.labels)
+    p = np.bincount(training.labels, minlength=10) / len(training)
     cost = 0.0
     for q in np.concatenate([p, 1 - p]):
         if q > 0:
             cost -= float(q * np.log(q))
     digit = int(p.argmax())
     predicted = [0] * 10
-    predicted[digit] = len(test.labels)
+    predicted[digit] = len(test)
     return Epoch(cost, int(np.sum(test.labels == digit)), predicted)
 
 
-# What is measured
+# What is measured of the hidden layer
 
-EXAMINED = 1000  # training images, the first, of which z2 and a2 are looked at
-CHECKED = 20  # training images, the first, of which the gradient is checked
+EXAMINED = 1000  # z2 and a2 are measured on this many training images, the first
 
-
-class Figures(NamedTuple):
-    """What is measured of a network; for gradients, the norm of their mean over the images."""
-
-    mean_z2: float  # of the weighted inputs of the hidden layer
-    least_z2: float  # the one that is nearest to 0, without its sign
-    a2_varies: float  # standard deviation between images, of the neuron that varies most
-    nabla_w2: float
-    right_nabla_w2: float  # with the right derivative
-    nabla_w3: float
-    error: float  # of the gradient, relative
+FIGURES = {
+    "mean z2": f"mean weighted input of the hidden layer, for the first {EXAMINED:,} images",
+    "least z2": "the smallest |z2| among them",
+    "a2 varies": "standard deviation of a hidden neuron's output, where it is largest",
+    "nabla w2": "norm of the mean gradient for w2 over all training images",
+    "fixed": "what nabla w2 is with the right derivative",
+    "nabla w3": "norm of the mean gradient for w3",
+}
 
 
-def examine(network: Network, training: Images) -> Figures:
-    """Return the figures of a network with a hidden layer, at its present weights, in float64."""
-    weights = [w.astype(np.float64) for w in network.weights]
-    biases = [b.astype(np.float64) for b in network.biases]
-    network = replace(network, weights=weights, biases=biases)
-    x = training.images[:EXAMINED].T.astype(np.float64)
-    zs, activations = network.feedforward(x)
-    n = len(training.labels)
+def examine(network: Network, training: Images) -> dict[str, float]:
+    """Return the FIGURES of a network with a hidden layer, at its present weights."""
+    examined = training.images[:EXAMINED].T.astype(network.weights[0].dtype)
+    zs, activations = network.feedforward(examined)
+    n = len(training)
     _, nabla_w, _ = gradient(network, training.blocks)
-    _, right_nabla_w, _ = gradient(replace(network, prime=fixed_prime), training.blocks)
-    return Figures(
-        mean_z2=float(zs[0].mean()),
-        least_z2=float(np.abs(zs[0]).min()),
-        a2_varies=float(activations[1].std(axis=1).max()),
-        nabla_w2=float(np.linalg.norm(nabla_w[0])) / n,
-        right_nabla_w2=float(np.linalg.norm(right_nabla_w[0])) / n,
-        nabla_w3=float(np.linalg.norm(nabla_w[1])) / n,
-        error=gradient_error(network, x[:, :CHECKED], training.labels[:CHECKED] == DIGITS),
-    )
-
-
-def gradient_error(network: Network, x: Array, y: Array) -> float:
-    """Return the relative error of nabla_w, that of the layer where it is largest.
-
-    `x`, of shape (784, m), and `y`, bool and one-hot, (10, m), are a few images. When the
-    weights of a layer are moved a little, nabla_w tells how the cost should change; how it
-    really changes is measured. They are moved along nabla_w, and once more with the opposite
-    sign for every other neuron, as errors of several neurons may cancel out.
-    """
-    cost, nabla_w, _ = network.backprop(x, y)
-    rounding = 1e-6 + 1e-8 * cost  # A slope far below this may come from rounding alone.
-    largest = 0.0
-    for layer, nabla in enumerate(nabla_w):
-        norm = float(np.linalg.norm(nabla)) or 1.0
-        along = nabla / norm
-        half_against = along.copy()
-        half_against[::2] *= -1
-        for direction in (along, half_against):
-            expected = float(np.sum(nabla * direction))
-            errors = []
-            # Over the longer distance the cost may bend; over the shorter, rounding may blur it.
-            for distance in (1e-3, 1e-5):
-                above = cost_beside(network, layer, distance * direction, x, y)
-                below = cost_beside(network, layer, -distance * direction, x, y)
-                slope = (above - below) / (2 * distance)
-                errors.append(abs(expected - slope) / max(norm, abs(slope), rounding))
-            largest = max(largest, min(errors))
-    return largest
-
-
-def cost_beside(network: Network, layer: int, step: Array, x: Array, y: Array) -> float:
-    """Return the cost of the images if the weights of one layer were moved by `step`."""
-    weights = network.weights.copy()
-    weights[layer] = weights[layer] + step
-    zs, _ = replace(network, weights=weights).feedforward(x)
-    return cross_entropy(zs[-1], y)
+    _, fixed_nabla_w, _ = gradient(replace(network, prime=fixed_prime), training.blocks)
+    return {
+        "mean z2": float(zs[0].mean()),
+        "least z2": float(np.abs(zs[0]).min()),
+        "a2 varies": float(activations[1].std(axis=1).max()),
+        "nabla w2": float(np.linalg.norm(nabla_w[0])) / n,
+        "fixed": float(np.linalg.norm(fixed_nabla_w[0])) / n,
+        "nabla w3": float(np.linalg.norm(nabla_w[1])) / n,
+    }
 
 
 # What is printed
 
-ABREAST = 4  # So many runs are shown side by side, epoch by epoch; of more, only how they end.
-SAME_BELOW = 0.01  # If a2 varies by less, the hidden layer puts out the same for every image.
-WRONG_ABOVE = 0.01  # If its error is larger, the gradient is wrong.
-CHANGED_ABOVE = 0.01  # If the cost changes by more of itself at the end, it is falling or rising.
-END = 3  # How many epochs the end is, at most.
 
-
-class Column(NamedTuple):
-    """A heading, and a width to which the cells of the column are moved to the right, if not 0."""
-
-    heading: str
-    width: int
-
-
-COST = Column("cost", 11)
-CORRECT = Column("correct", 8)
-LOWEST = Column("lowest", 8)
-HIGHEST = Column("highest", 8)
-ACCURACY = Column("accuracy", 9)
-MOST_PREDICTED = Column(" most predicted", 0)
-FIGURES = [
-    Column("mean z2", 9),
-    Column("least z2", 9),
-    Column("a2 varies", 10),
-    Column("nabla w2", 9),
-    Column("right one", 10),
-    Column("nabla w3", 9),
-    Column("error", 6),
-]
-EXPLANATIONS = [
-    "mean z2, least z2: of the hidden layer's weighted inputs, the mean and the one that is "
-    f"nearest to 0 (for {EXAMINED:,} training images at most)",
-    "a2 varies: the standard deviation of a hidden neuron's activation between these images, "
-    f"where it is largest; below {SAME_BELOW}, the layer is said to put out the same for "
-    "every image",
-    "nabla w2, nabla w3: the norm of the gradient, the mean over all training images; "
-    "right one: the norm of nabla w2 if the right derivative is used",
-    "error: how far nabla w2 or nabla w3 is from how the cost really changes when the weights "
-    f"are moved a little (for {CHECKED} training images at most); above {WRONG_ABOVE:.0%}, "
-    "the gradient is said to be wrong",
-    f"falling, rising: by more than {CHANGED_ABOVE:.0%} of the cost in the last {END} epochs, "
-    "or in all if there are fewer",
-]
+Row = list[Run]  # what a row of the results is about: runs that differ in their seed alone
+Columns = list[tuple[str, str]]  # the heading of each, and how `format` aligns it, like ">8"
 
 
 class Table:
-    """Prints its headings, and then a row at a time, in plain text or Markdown."""
+    """Prints a table row by row, in plain text or in Markdown."""
 
-    def __init__(self, columns: list[Column], markdown: bool) -> None:
-        self.widths = [column.width for column in columns]
+    def __init__(self, columns: Columns, markdown: bool) -> None:
+        self.alignments = [alignment for _, alignment in columns]
         self.markdown = markdown
-        self.row([column.heading for column in columns])
+        self.print_row([heading for heading, _ in columns])
         if markdown:
-            self.row(["---:" if width else "---" for width in self.widths])
+            rules = {"<": "---", ">": "---:"}
+            self.print_row([rules[alignment[0]] for alignment in self.alignments])
 
-    def row(self, cells: list[str]) -> None:
-        """Print a row."""
+    def print_row(self, cells: list[str]) -> None:
+        """Print a row, of a text for each column."""
         if self.markdown:
             click.echo(f"| {' | '.join(cell.strip() for cell in cells)} |")
-            return
-        aligned = [cell.rjust(width) for cell, width in zip(cells, self.widths)]
-        click.echo(" ".join(aligned).rstrip())
-
-
-class Report:
-    """Tables for a terminal, or in Markdown for an answer."""
-
-    def __init__(
-        self, runs: list[Run], base: Epoch, title: str, command: str, markdown: bool
-    ) -> None:
-        self.runs = runs
-        self.base = base
-        self.markdown = markdown
-        self.say(title)
-        if markdown:
-            click.echo(f"\n    {command}\n")
         else:
-            click.echo(f"{command}\n")
-        if len(runs) == 1:
-            columns = [Column("epoch", 8), COST, CORRECT, ACCURACY, MOST_PREDICTED]
-            self.table = Table(columns, markdown)
-        elif len(runs) <= ABREAST:
-            columns = [Column("epoch", 5)]
-            for run in runs:
-                self.say(f"{run.name}: {run.options}", bullet=True)
-                columns += [Column(f"{run.name} cost", 9), Column("correct", 7)]
-            click.echo()
-            self.table = Table(columns, markdown)
+            aligned = [format(cell, how) for cell, how in zip(cells, self.alignments)]
+            click.echo(" ".join(aligned).rstrip())
 
-    def say(self, text: str, bullet: bool = False) -> None:
-        """Print a paragraph, or an item of a list."""
-        if not self.markdown:
-            click.echo(textwrap.fill(text, 80, subsequent_indent="  ", break_on_hyphens=False))
-        elif bullet:
-            click.echo(f"- {text}")
-        else:
-            click.echo(text)
 
-    def epoch(self, number: int) -> None:
-        """Print the row of an epoch that all runs have ended."""
-        if len(self.runs) == 1:
-            self.table.row([str(number), *cells_of(self.runs[0].epochs[-1])])
-        elif len(self.runs) <= ABREAST:
-            cells = [str(number)]
-            for run in self.runs:
-                cells += [cost_text(run.epochs[-1].cost, 4), str(run.epochs[-1].correct)]
-            self.table.row(cells)
+def result_columns(seeds: int) -> Columns:
+    """Return the columns of what `results_of` returns."""
+    columns = [("cost", ">11")]
+    if seeds == 1:
+        columns += [("correct", ">8"), ("accuracy", ">9")]
+    else:
+        columns += [("accuracy", ">9"), ("lowest", ">8"), ("highest", ">8")]
+    columns += [(" most predicted", "<")]  # The blank sets it apart.
+    return columns
 
-    def end(self) -> None:
-        """Print the baseline and, of several runs, how they ended."""
-        if len(self.runs) == 1:
-            self.table.row(["baseline", *cells_of(self.base)])
-            return
-        if len(self.runs) <= ABREAST:
-            click.echo()
-        rows: dict[str, list[Run]] = {}
-        for run in self.runs:
-            rows.setdefault(run.group, []).append(run)
-        has_seeds = len(rows) < len(self.runs)
-        width = max(len(label) for label in ["baseline", *rows])
-        columns = [Column(" " * width, 0), Column("steps", 7), COST]
-        if has_seeds:
-            columns += [LOWEST, HIGHEST]
-        else:
-            columns += [CORRECT]
-        table = Table([*columns, ACCURACY, MOST_PREDICTED], self.markdown)
-        for label, runs in rows.items():
-            epochs = [run.epochs[-1] for run in runs]
-            table.row([label.ljust(width), str(runs[0].steps), *mean_cells(epochs, has_seeds)])
-        table.row(["baseline".ljust(width), "", *mean_cells([self.base], has_seeds)])
 
-    def diagnosis(self, before: list[Figures], after: list[Figures]) -> None:
-        """Print what was measured of each run before and after its training."""
-        labels = []
-        for run in self.runs:
-            labels += [f"{run.name} before".strip(), f"{run.name} after".strip()]
-        width = max(len(label) for label in labels)
-        rows = []
-        for figures_before, figures_after in zip(before, after):
-            rows += [figures_before, figures_after]
-        click.echo()
-        table = Table([Column(" " * width, 0), *FIGURES], self.markdown)
-        for label, figures in zip(labels, rows):
-            cells = [f"{value:.3g}" for value in figures[:-1]]
-            table.row([label.ljust(width), *cells, f"{figures.error:.1%}"])
-        click.echo()
-        for explanation in EXPLANATIONS:
-            self.say(explanation, bullet=True)
-        click.echo()
-        self.say("These figures say:")
-        if self.markdown:
-            click.echo()
-        for run, figures_before, figures_after in zip(self.runs, before, after):
-            found = findings(run, figures_before, figures_after)
-            if run.name:
-                found = f"{run.name}: {found}"
-            self.say(found, bullet=True)
+def results_of(epochs: list[Epoch]) -> list[str]:
+    """Return the cells of an epoch, or of the epochs of several seeds together."""
+    cost = sum(epoch.cost for epoch in epochs) / len(epochs)
+    correct = sum(epoch.correct for epoch in epochs)
+    predicted = np.sum([epoch.predicted for epoch in epochs], axis=0)
+    total = predicted.sum()
+    digit = predicted.argmax()
+    cells = [cost_text(cost)]
+    if len(epochs) == 1:
+        cells += [str(correct), f"{correct / total:.2%}"]
+    else:
+        accuracies = [epoch.accuracy for epoch in epochs]
+        lowest = min(accuracies)
+        highest = max(accuracies)
+        cells += [f"{correct / total:.2%}", f"{lowest:.2%}", f"{highest:.2%}"]
+    cells += [f" {digit} ({predicted[digit] / total:.2%})"]
+    return cells
 
 
 def cost_text(cost: float, digits: int = 6) -> str:
     """Return a cost with `digits` decimals, or, if it is large, with an exponent."""
     if cost < 1000:
         return f"{cost:.{digits}f}"
-    return f"{cost:.3e}"
+    return f"{cost:.2e}"
 
 
-def cells_of(epoch: Epoch) -> list[str]:
-    """Return the cells of the columns COST, CORRECT, ACCURACY and MOST_PREDICTED."""
-    digit, share = epoch.most_predicted
-    predicted = f" {digit} ({share:.2%})"
-    return [cost_text(epoch.cost), str(epoch.correct), f"{epoch.accuracy:.2%}", predicted]
+class Report:
+    """What is printed of runs in training. Each kind of report does some of this."""
+
+    def print_epoch(self, number: int, runs: list[Run]) -> None:
+        """Print an epoch that these runs have just finished."""
+
+    def print_end(self, runs: list[Run]) -> None:
+        """Print how these runs, which have just finished their last epoch, ended."""
+
+    def finish(self, baseline: Epoch) -> None:
+        """Print what stands below the last row."""
 
 
-def mean_cells(epochs: list[Epoch], has_seeds: bool) -> list[str]:
-    """Return the cells of runs that differ in their seed: means over them.
+class EpochsOfOne(Report):
+    """Each epoch of a single run."""
 
-    With `has_seeds`, LOWEST and HIGHEST are in the place of CORRECT; without, it is one run.
-    """
-    mean_cost = sum(epoch.cost for epoch in epochs) / len(epochs)
-    all_correct = sum(epoch.correct for epoch in epochs)
-    all_predicted = np.sum([epoch.predicted for epoch in epochs], axis=0).tolist()
-    cost, correct, accuracy, predicted = cells_of(Epoch(mean_cost, all_correct, all_predicted))
-    if not has_seeds:
-        return [cost, correct, accuracy, predicted]
-    accuracies = [epoch.accuracy for epoch in epochs]
-    return [cost, f"{min(accuracies):.2%}", f"{max(accuracies):.2%}", accuracy, predicted]
+    def __init__(self, markdown: bool) -> None:
+        self.table = Table([("epoch", ">8")] + result_columns(1), markdown)
+
+    def print_epoch(self, number: int, runs: list[Run]) -> None:
+        self.table.print_row([str(number)] + results_of([runs[0].epochs[-1]]))
+
+    def finish(self, baseline: Epoch) -> None:
+        self.table.print_row(["baseline"] + results_of([baseline]))
 
 
-def findings(run: Run, before: Figures, after: Figures) -> str:
-    """Return what the figures of a run say, in words."""
-    found = []
-    when = []
-    if before.a2_varies < SAME_BELOW:
-        when.append("before")
-    if after.a2_varies < SAME_BELOW:
-        when.append("after")
-    if when:
-        found.append(
-            f"{' and '.join(when)} the training, the hidden layer puts out the same for every image"
-        )
-    if max(before.error, after.error) > WRONG_ABOVE:
-        found.append("the gradient is wrong")
-    costs = [epoch.cost for epoch in run.epochs[-1 - END :]]
-    if costs[-1] < (1 - CHANGED_ABOVE) * costs[0]:
-        found.append("the cost was still falling at the end")
-    if costs[-1] > (1 + CHANGED_ABOVE) * costs[0]:
-        found.append("the cost was rising at the end")
-    return "; ".join(found) or "none of this was found"
+class Ends(Report):
+    """How the runs of each row ended; of several seeds, their means."""
+
+    def __init__(self, rows: list[Row], markdown: bool) -> None:
+        self.seeds = len(rows[0])
+        width = max(len(name) for name in ["baseline"] + [row[0].name for row in rows])
+        columns = [("", f"<{width}"), ("steps", ">7")] + result_columns(self.seeds)
+        self.table = Table(columns, markdown)
+
+    def print_end(self, runs: list[Run]) -> None:
+        last = [run.epochs[-1] for run in runs]
+        self.table.print_row([runs[0].name, str(runs[0].steps)] + results_of(last))
+
+    def finish(self, baseline: Epoch) -> None:
+        of_each_seed = [baseline] * self.seeds
+        self.table.print_row(["baseline", ""] + results_of(of_each_seed))
 
 
-class CsvReport:
-    """A row for every epoch of every run, with the cost in full precision."""
+MOST_ABREAST = 4
+LETTERS = string.ascii_uppercase[:MOST_ABREAST]
 
-    def __init__(self, runs: list[Run]) -> None:
-        self.runs = runs
+
+class EpochsAbreast(Report):
+    """Each epoch of up to MOST_ABREAST runs side by side, and then how they ended."""
+
+    def __init__(self, rows: list[Row], markdown: bool) -> None:
+        self.rows = rows
+        self.markdown = markdown
+        columns = [("epoch", ">5")]
+        for letter, _ in zip(LETTERS, rows):
+            columns += [(f"{letter}: cost", ">8"), ("accuracy", ">8")]
+        self.table = Table(columns, markdown)
+
+    def print_epoch(self, number: int, runs: list[Run]) -> None:
+        cells = [str(number)]
+        for run in runs:
+            epoch = run.epochs[-1]
+            cells += [cost_text(epoch.cost, 4), f"{epoch.accuracy:.2%}"]
+        self.table.print_row(cells)
+
+    def finish(self, baseline: Epoch) -> None:
+        click.echo()
+        ends = Ends(self.rows, self.markdown)
+        for row in self.rows:
+            ends.print_end(row)
+        ends.finish(baseline)
+
+
+class Csv(Report):
+    """A row for each run and epoch, with the cost in full precision."""
+
+    def __init__(self) -> None:
         self.writer = csv.writer(sys.stdout, lineterminator="\n")
-        names = [setting.name for setting in fields(Settings)]
-        self.writer.writerow(
-            [*names, "epoch", "cost", "correct", "total", "top_digit", "top_count"]
-        )
+        settings = [setting.name for setting in fields(Settings)]
+        figures = ["epoch", "steps", "cost", "correct", "total", "top_digit", "top_count"]
+        self.writer.writerow(settings + figures)
 
-    def epoch(self, number: int) -> None:
-        """Print the rows of an epoch that all runs have ended."""
-        for run in self.runs:
+    def print_epoch(self, number: int, runs: list[Run]) -> None:
+        for run in runs:
             settings = asdict(run.settings)
             if not run.settings.hidden:
                 settings["prime"] = ""
             epoch = run.epochs[-1]
-            digit, _ = epoch.most_predicted
-            figures = [number, epoch.cost, epoch.correct, epoch.total, digit, max(epoch.predicted)]
-            self.writer.writerow([*settings.values(), *figures])
-        sys.stdout.flush()
+            total = sum(epoch.predicted)
+            top_count = max(epoch.predicted)
+            top_digit = epoch.predicted.index(top_count)
+            figures = [number, run.steps, epoch.cost, epoch.correct, total, top_digit, top_count]
+            self.writer.writerow(list(settings.values()) + figures)
+        sys.stdout.flush()  # as click.echo does
 
-    def end(self) -> None:
-        """Print nothing: all is said."""
+
+def print_diagnosis(
+    rows: list[Row],
+    before: list[dict[str, float]],
+    after: list[dict[str, float]],
+    markdown: bool,
+) -> None:
+    """Print what was measured of each run before and after its training."""
+    names = []
+    for row in rows:
+        for run in row:
+            name = run.name
+            if len(row) > 1:
+                name += f" --seed {run.settings.seed}"
+            names.append(name)
+    click.echo()
+    for heading, explanation in FIGURES.items():
+        click.echo(f"- {heading}: {explanation}")
+    click.echo()
+    width = max(len(f"{name} before") for name in names)
+    table = Table([("", f"<{width}")] + [(heading, ">9") for heading in FIGURES], markdown)
+    for name, figures_before, figures_after in zip(names, before, after):
+        for when, figures in (("before", figures_before), ("after", figures_after)):
+            cells = [f"{figure:.3g}" for figure in figures.values()]
+            table.print_row([f"{name} {when}"] + cells)
+
+
+BLANKS = " " * 39  # They erase the last text, and fit into a narrow terminal.
+
+
+def show_progress(text: str) -> None:
+    """Show a text in place of the last one, if standard error is a terminal."""
+    if sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        click.echo(f"\r{BLANKS}\r{text}", nl=False, err=True)
 
 
 # The picture
 
 
-def draw_picture(runs: list[Run], base: Epoch, examined: Array, path: Path) -> None:
-    """Draw cost and accuracy of all runs and, of the images `examined`, z2 before the training."""
+def check_picture(path: Path) -> None:
+    """Raise UsageError if a picture cannot be drawn: before the training, and not after it.
+
+    An empty picture is tried, which stays until the true one is there.
+    """
+    try:
+        from matplotlib.figure import Figure
+
+        Figure().savefig(path)
+    except ImportError:
+        install = f"{quoted(sys.executable)} -m pip install matplotlib"
+        raise click.UsageError(f"--plot needs matplotlib: {install}") from None
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{as_option('plot', path)}: {error}") from None
+
+
+def draw_picture(rows: list[Row], baseline: Epoch, examined: Array, path: Path) -> None:
+    """Draw cost and accuracy of all runs, and z2 of the images `examined` before the training."""
     from matplotlib.figure import Figure
 
-    has_z2 = runs[0].settings.hidden > 0
-    panels = 2
-    if has_z2:
-        panels = 3
-    rows = list(dict.fromkeys(run.group for run in runs))
+    has_z2 = rows[0][0].settings.hidden > 0
+    panels = 3 if has_z2 else 2
     figure = Figure((7, 3 * panels + 0.25 * len(rows)), layout="constrained")
     axes = figure.subplots(panels)
-    cost = axes[0]
-    accuracy = axes[1]
-    named = set()
-    for number, run in enumerate(runs):
-        row = rows.index(run.group)
+    cost_axis, accuracy_axis = axes[:2]
+    for number, row in enumerate(rows):
         style = {
-            "color": f"C{row % 7}",  # The eighth colour is grey.
-            "linestyle": ["-", "--", ":"][row // 7 % 3],
-            "linewidth": 5 - 4 * (number + 1) / len(runs),  # Where lines coincide, all are seen.
+            "color": f"C{number % 7}",  # The eighth colour is grey.
+            "linestyle": ["-", "--", ":"][number // 7 % 3],
+            "linewidth": 5 - 4 * (number + 1) / len(rows),  # Where lines coincide, all are seen.
         }
-        cost.plot([epoch.cost for epoch in run.epochs], marker=".", **style)
-        [line] = accuracy.plot([100 * epoch.accuracy for epoch in run.epochs], marker=".", **style)
-        if run.group not in named:
-            named.add(run.group)
-            line.set_label(run.group)
-            if len(runs) <= ABREAST:
-                line.set_label(f"{run.name}: {run.options}")
+        for run in row:
+            costs = [epoch.cost for epoch in run.epochs]
+            accuracies = [100 * epoch.accuracy for epoch in run.epochs]
+            cost_axis.plot(costs, marker=".", **style)
+            [line] = accuracy_axis.plot(accuracies, marker=".", **style)
+        line.set_label(row[0].name)  # the line of the last seed, for all of the row
         if has_z2:
-            untrained = Run(run.settings).network  # the same draws again
-            zs, _ = untrained.feedforward(examined)
+            untrained = Run(row[0].settings)  # with the same draws again
+            zs, _ = untrained.network.feedforward(examined)
             counts, edges = np.histogram(zs[0], 100)
-            axes[2].plot(edges[1:], counts / counts.max(), **style)
-    cost.set(ylabel="cost, training images", yscale="log")
-    accuracy.set(ylabel="accuracy in %, test images", ylim=(0, 100))
-    for axis, height in ((cost, base.cost), (accuracy, 100 * base.accuracy)):
+            axes[2].stairs(counts / counts.max(), edges, **style)
+    cost_axis.set(ylabel="cost, training images", yscale="log")
+    cost_axis.margins(y=0.1)
+    accuracy_axis.set(ylabel="accuracy in %, test images", ylim=(0, 100))
+    for axis, height in ((cost_axis, baseline.cost), (accuracy_axis, 100 * baseline.accuracy)):
         axis.set(xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.axhline(height, color="0.5")
-        write_beside_line(axis, height, "baseline, which ignores the image")
+        write_above_line(axis, height, "baseline, which ignores the image")
     if has_z2:
         left, right = axes[2].get_xlim()
         z = np.linspace(min(left, -10), max(right, 10), 1001)
         axes[2].plot(z, sigmoid(z), color="0.5")
-        axes[2].set(xlabel="z2 before the training", ylabel="frequency of z2", ylim=(0, 1.2))
-        write_beside_line(axes[2], sigmoid(z)[-1], "sigmoid")
-    if len(runs) > 1:
+        axes[2].set(
+            xlabel="z2 before the training", ylabel="frequency of z2 (highest: 1)", ylim=(0, 1.2)
+        )
+        write_above_line(axes[2], sigmoid(z)[-1], "sigmoid")
+    if len(rows) > 1:
         figure.legend(loc="outside lower center")
     figure.savefig(path, dpi=120)
 
 
-def write_beside_line(axis: Any, y: float, text: str) -> None:
-    """Write what a grey line is at its right end, where it has the height `y`."""
+def write_above_line(axis: Any, y: float, text: str) -> None:
+    """Write a text above the right end of a grey line, which has the height `y` there."""
     position = (0.99, y)
     axis.annotate(text, position, (0, 3), axis.get_yaxis_transform(), "offset points", ha="right")
 
@@ -853,21 +806,15 @@ def write_beside_line(axis: Any, y: float, text: str) -> None:
 
 
 class WholeNumber(click.IntRange):
-    """A whole number, by this name in errors."""
+    """A whole number, in the words of errors; click's own are "integer range"."""
 
     name = "whole number"
 
 
 class Number(click.FloatRange):
-    """A finite number, by this name in errors."""
+    """A number; click's own words are "float range"."""
 
     name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
 
 
 class InitScale(Number):
@@ -878,192 +825,150 @@ class InitScale(Number):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "fan-in":
             return value
-        return shortest(super().convert(value, param, ctx))
+        return super().convert(value, param, ctx)
 
 
-def check_layers(
-    kind: click.ParamType[Any], ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[str]:
-    """Check values like "rand" and "rand-0.5,rand", and return them as short as they can be."""
-    checked = []
-    for value in values:
-        parts = [kind.convert(part, param, ctx) for part in value.split(",")]
-        if len(parts) > 2:
-            raise click.BadParameter(f"{value!r} has {len(parts)} parts; there are two layers.")
-        if len(parts) == 2 and parts[0] != parts[1]:
-            checked.append(",".join(parts))
-        else:
-            checked.append(parts[0])
-    return checked
+class OneOrTwo(click.types.StringParamType):
+    """A value for both layers, or two with a comma, for the hidden and for the output layer."""
+
+    def __init__(self, single: click.ParamType[Any]) -> None:
+        self.single = single
+        self.name = single.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        values = [text_of(self.single.convert(text, param, ctx)) for text in value.split(",")]
+        if len(values) > 2:
+            self.fail(f"{value!r} is for {len(values)} layers; there are two.", param, ctx)
+        if values[0] == values[-1]:  # so that rand,rand is known to be rand
+            return values[0]
+        return ",".join(values)
 
 
-def shortest(value: float) -> str:
-    """Return a number as short as it can be typed: 1 for 1.0."""
-    return repr(value).removesuffix(".0")
+def text_of(value: object) -> str:
+    """Return a value as it is typed, a number as short as it can be: 1 for 1.0."""
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return str(value)
 
 
-def option(name: str, value: object) -> str:
-    """Return how the command line sets `name`, a parameter of `main`, to `value`."""
+def as_option(name: str, value: object) -> str:
+    """Return the option that sets `name`, a setting or a parameter of `main`, to `value`."""
     if name == "prime":
         return f"--{value}-prime"
-    if isinstance(value, float):
-        value = shortest(value)
-    return f"--{name.replace('_', '-')} {shlex.quote(str(value))}"
+    return f"--{name.replace('_', '-')} {quoted(text_of(value))}"
 
 
-def combinations(values: dict[str, list[Any]], one_at_a_time: bool) -> list[dict[str, Any]]:
-    """Return the values of each run: every combination, or one changed at a time.
-
-    One at a time, it is the first value of each setting, and then each other value in its
-    place. Several seeds are no change: all of these runs are made with each of them.
-    """
-    grids = [values]
-    if one_at_a_time:
-        first = {name: choices[:1] for name, choices in values.items()}
-        first["seed"] = values["seed"]
-        grids = [first]
-        for name, choices in values.items():
-            if name != "seed":
-                grids += [first | {name: [value]} for value in choices[1:]]
-    runs = []
-    for grid in grids:
-        for combination in itertools.product(*grid.values()):
-            runs.append(dict(zip(grid, combination)))
-    return runs
+def quoted(word: str) -> str:
+    """Return a word of a command as the shell of this system wants it, in printable characters."""
+    if not word.isprintable():
+        return f"${word!r}"  # a form of bash, which has \n for a newline
+    if os.name == "nt":
+        return subprocess.list2cmdline([word])
+    return shlex.quote(word)
 
 
-def changes_of(chosen: dict[str, Any], values: dict[str, list[Any]], one_at_a_time: bool) -> str:
-    """Return the options, but for the seed, that tell a run with these values from the others."""
-    changes = []
-    for name, value in chosen.items():
-        is_unchanged = one_at_a_time and value == values[name][0]
-        if name != "seed" and len(values[name]) > 1 and not is_unchanged:
-            changes.append(option(name, value))
-    if one_at_a_time and not changes:
-        return "nothing changed"
-    return " ".join(changes)
-
-
-def named_runs(
-    hidden: int, dtype: str, values: dict[str, list[Any]], one_at_a_time: bool
-) -> list[Run]:
-    """Return a run for each of the combinations, with what it is called."""
-    runs = []
-    all_chosen = combinations(values, one_at_a_time)
-    for number, chosen in enumerate(all_chosen):
-        changes = changes_of(chosen, values, one_at_a_time)
-        options = changes
-        if len(values["seed"]) > 1:
-            options = f"{changes} {option('seed', chosen['seed'])}".strip()
-        if len(all_chosen) == 1:
-            name = ""
-            group = ""
-        elif len(all_chosen) <= ABREAST:
-            name = string.ascii_uppercase[number]
-            group = name
-        else:
-            name = options
-            group = changes or f"{len(values['seed'])} seeds"
-        runs.append(Run(Settings(hidden=hidden, dtype=dtype, **chosen), name, options, group))
-    return runs
-
-
-def title_of(hidden: int, sizes: list[int], n: int, data: Path | None) -> str:
-    """Return what all runs have in common, in words: n training images, batches of `sizes`."""
-    title = "784-10 sigmoid network, cross-entropy, "
-    if hidden:
-        title = f"784-{hidden}-10 sigmoid network, cross-entropy, "
-    if data is None:
-        title += f"{n:,} MNIST images"
-    elif n == 1:
-        title += f"1 training image of {data}"
-    else:
-        title += f"{n:,} training images of {data}"
-    if sizes == [n]:
-        title += ", full batch"
-    elif len(sizes) == 1:
-        title += f", batches of {sizes[0]:,}"
-    return title
-
-
-def command_of(
-    hidden: int,
-    dtype: str,
-    values: dict[str, list[Any]],
-    one_at_a_time: bool,
-    epochs: int,
-    data: Path | None,
-) -> str:
-    """Return the command that gives the same numbers, with every setting spelled out."""
-    words = ["python reproduce.py", option("hidden", hidden)]
-    for name, choices in values.items():
-        if hidden or name != "prime":
-            words += [option(name, value) for value in choices]
-    words += [option("dtype", dtype), option("epochs", epochs)]
-    if one_at_a_time:
-        words.append("--one-at-a-time")
-    if data is not None:
-        words.append(option("data", data))
-    return " ".join(words)
-
-
-def check_picture(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse, before the training, a picture that could not be drawn after it."""
-    if path is None:
-        return None
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.BadParameter(f"{path} does not end in .png, .svg or .pdf.")
-    if not os.access(path.parent, os.W_OK):
-        raise click.BadParameter(f"there is no folder {path.parent} that can be written to.")
-    try:
-        version = importlib.metadata.version("matplotlib")
-    except importlib.metadata.PackageNotFoundError:
-        raise click.BadParameter("it needs matplotlib: pip install matplotlib") from None
-    major, minor = version.split(".")[:2]
-    if (int(major), int(minor)) < (3, 7):
-        raise click.BadParameter(
-            f"matplotlib {version} is too old: pip install --upgrade matplotlib"
-        )
-    return path
-
-
-def check_options(
-    hidden: int, of_layers: list[str], has_prime: bool, diagnose: bool, output_format: str
-) -> None:
-    """Refuse options that contradict each other."""
-    if has_prime and not hidden:
-        raise click.UsageError(
-            "--buggy-prime and --fixed-prime need a hidden layer: add --hidden 30."
-        )
-    if diagnose and not hidden:
-        raise click.UsageError("--diagnose needs a hidden layer: add --hidden 30.")
-    if diagnose and output_format == "csv":
-        raise click.UsageError("--diagnose does not fit into csv: choose another --format.")
-    for value in of_layers:
-        if "," in value and not hidden:
-            raise click.UsageError(f"{value} is for two layers: add --hidden 30.")
-
-
-def primes(buggy_prime: bool, fixed_prime: bool) -> list[str]:
-    """Return the keys of PRIMES that two flags ask for."""
-    if buggy_prime and fixed_prime:
-        return ["buggy", "fixed"]
-    if buggy_prime:
-        return ["buggy"]
-    return ["fixed"]
-
-
-def unique(values: Iterable[Any]) -> list[Any]:
-    """Return the values without those that are given a second time."""
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """Return the values in their order, each once."""
     return list(dict.fromkeys(values))
 
 
-ERASE_LINE = "\r\033[K"  # erases the line of the progress bar, so that a row can be printed there
+def combinations(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return all combinations of the options that have several values: [{}] if none has."""
+    several = {name: choices for name, choices in values.items() if len(choices) > 1}
+    return [dict(zip(several, choice)) for choice in itertools.product(*several.values())]
+
+
+def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
+    """Return each of the SUSPECTS that changes the settings given, for n training images."""
+    changes: list[dict[str, Any]] = []
+    for name, value in SUSPECTS:
+        if name == "batch_size":
+            value = min(value, n)  # as that of `given`: more is the full batch, too
+        needs_hidden = name == "prime" or "," in str(value)
+        if needs_hidden and not given.hidden:
+            continue
+        change = {name: value}
+        if value != getattr(given, name) and change not in changes:
+            changes.append(change)
+    return changes
+
+
+def row_of(given: Settings, changes: dict[str, Any], seeds: int) -> Row:
+    """Return the runs of the settings given, with these changes: one for each seed."""
+    name = " ".join(as_option(setting, value) for setting, value in changes.items())
+    row = []
+    for seed in range(given.seed, given.seed + seeds):
+        row.append(Run(replace(given, **changes, seed=seed), name or "the network"))
+    return row
+
+
+def title_of(hidden: int, batch_sizes: set[int], n: int) -> str:
+    """Return what all runs have in common, in words: n training images, these batch sizes."""
+    layers = "784-10"
+    if hidden:
+        layers = f"784-{hidden}-10"
+    title = f"{layers} sigmoid network, cross-entropy, {n:,} training images"
+    if len(batch_sizes) > 1:
+        return title
+    if batch_sizes == {n}:
+        return f"{title}, full batch"
+    return f"{title}, batches of {min(batch_sizes):,}"
+
+
+def command_of(
+    values: dict[str, list[Any]], suspects: bool, seeds: int, epochs: int, data: Path | None
+) -> str:
+    """Return the command that gives the same costs and accuracies, with every setting."""
+    words = ["python reproduce.py"]
+    for name, choices in values.items():
+        if name != "prime" or values["hidden"] != [0]:
+            words += [as_option(name, value) for value in choices]
+    if suspects:
+        words.append("--suspects")
+    if seeds > 1:
+        words.append(as_option("seeds", seeds))
+    words.append(as_option("epochs", epochs))
+    if data:
+        words.append(as_option("data", data))
+    return " ".join(words)
+
+
+def notes(
+    rows: list[Row], shows_epochs: bool, suspects: bool, seeds: int, n_test: int
+) -> list[str]:
+    """Return what a reader must know who has nothing but the printed rows."""
+    when = "the last epoch"
+    if shows_epochs:
+        when = "the epoch; epoch 0 is the first"
+    lines = [
+        "cost: mean over the training images, each before the step that uses it",
+        f"accuracy: on {n_test:,} test images, after {when}",
+        "baseline: the best that a network can do that ignores the image",
+    ]
+    if suspects:
+        lines.append("each row: one change to the command's network, all else as it is")
+    if any("," in row[0].name for row in rows):
+        lines.append("two values with a comma: for w2 and b2, then for w3 and b3")
+    if seeds > 1:
+        lines.append(f"{seeds} seeds: means; lowest, highest: one seed's; most predicted: by all")
+    if shows_epochs and len(rows) > 1:
+        for letter, row in zip(LETTERS, rows):
+            lines.append(f"{letter}: {row[0].name}")
+    return lines
+
 
 repeatable = partial(click.option, multiple=True)
+EXAMPLES = """\b
+Examples:
+  python reproduce.py --hidden 30 --buggy-prime
+  python reproduce.py --hidden 30 --buggy-prime --suspects --seeds 5
+  python reproduce.py --hidden 30 --init rand --init rand-0.5 --plot init.png
+"""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True}, epilog=EXAMPLES
+)
 @click.option(
     "--hidden",
     type=WholeNumber(0, 10_000),
@@ -1073,35 +978,34 @@ repeatable = partial(click.option, multiple=True)
 )
 @click.option(
     "--buggy-prime",
+    "buggy",
     is_flag=True,
-    show_default=False,
     help="* Backpropagate with sigmoid_prime(a2), the wrong derivative of the question: "
     "a2 is the sigmoid's output, not its input.",
 )
 @click.option(
     "--fixed-prime",
+    "fixed",
     is_flag=True,
-    show_default=False,
-    help="* Backpropagate with a2 * (1 - a2), the right derivative. This is the default; "
-    "with --buggy-prime, both are run, and the wrong one is the first value.",
+    help="* Backpropagate with a2 * (1 - a2), the right derivative. This is the default.",
 )
 @repeatable(
     "--init",
-    callback=partial(check_layers, click.Choice(list(INITS))),
+    type=OneOrTwo(click.Choice(list(INITS))),
     metavar="INIT[,INIT]",
     default=[Settings.init],
     help="* How weights and biases are drawn: rand (uniform, 0 to 1), rand-0.5 (the same minus "
-    "1/2) or randn (standard normal). Two with a comma, like rand-0.5,rand, are those of "
-    "the hidden layer (w2, b2) and of the output layer (w3, b3).",
+    "1/2) or randn (standard normal). Two with a comma, like rand-0.5,rand, are for the hidden "
+    "layer (w2, b2) and for the output layer (w3, b3).",
 )
 @repeatable(
     "--init-scale",
-    callback=partial(check_layers, InitScale(min=0)),
+    type=OneOrTwo(InitScale(min=0)),
     metavar="R[,R]",
-    default=[str(Settings.init_scale)],
+    default=[Settings.init_scale],
     help="* A factor by which weights and biases are multiplied; or fan-in, which divides each "
     "weight by the square root of its neuron's number of inputs. Two with a comma, like "
-    "1,fan-in, are those of the hidden and of the output layer.",
+    "1,fan-in, are for the hidden and for the output layer.",
 )
 @repeatable(
     "--eta",
@@ -1117,12 +1021,26 @@ repeatable = partial(click.option, multiple=True)
     show_default="all training images",
     help="* Images per step of gradient descent.",
 )
-@repeatable(
+@click.option(
+    "--suspects",
+    is_flag=True,
+    help="Run the network as given, and then with one change each: the full batch, "
+    f"{', '.join(as_option(name, value) for name, value in SUSPECTS if value != FULL_BATCH)}; "
+    "but not with what it has already.",
+)
+@click.option(
     "--seed",
     type=WholeNumber(0, 2**32 - 1),
     metavar="N",
-    default=[Settings.seed],
-    help="* What np.random.seed would be given, for the weights and the order of the images.",
+    default=Settings.seed,
+    help="Seed for the weights and the order of the images, as for np.random.seed.",
+)
+@click.option(
+    "--seeds",
+    type=WholeNumber(1, 1000),
+    metavar="N",
+    default=1,
+    help="Repeat each run with N seeds, from --seed on.",
 )
 @click.option(
     "--dtype", type=click.Choice(DTYPES), default=Settings.dtype, help="Precision of the numbers."
@@ -1135,32 +1053,24 @@ repeatable = partial(click.option, multiple=True)
     help="Passes over the training images.",
 )
 @click.option(
-    "--one-at-a-time",
-    is_flag=True,
-    show_default=False,
-    help="Change one option at a time: run the first value of each option marked *, and then "
-    "each of the other values in its place. Without this, all combinations are run.",
-)
-@click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="PATH",
     show_default="the MNIST files beside this script",
-    help="Other images: a folder with the four files of MNIST, packed or not, of whose training "
-    "images the last sixth is kept for validation and not used here; or a pickle like "
-    "Nielsen's mnist.pkl.gz.",
+    help="Other images: a pickle like Nielsen's mnist.pkl.gz, or a folder with four files like "
+    "those of MNIST, packed or not. Of a folder's training images the last sixth is kept for "
+    "validation, and not used here.",
 )
 @click.option(
     "--every",
     type=WholeNumber(1),
     metavar="N",
     default=1,
-    help="Print every N-th epoch only, and the last; csv has all.",
+    help="Print every N-th epoch only, and the last.",
 )
 @click.option(
     "--diagnose",
     is_flag=True,
-    show_default=False,
     help="Measure the hidden layer and the gradient before and after the training.",
 )
 @click.option(
@@ -1168,29 +1078,30 @@ repeatable = partial(click.option, multiple=True)
     "output_format",
     type=click.Choice(["table", "markdown", "csv"]),
     default="table",
-    help="How results are printed. csv has every epoch, and costs that are not rounded.",
+    help="How results are printed. csv has each run's epochs, and costs that are not rounded.",
 )
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    callback=check_picture,
-    help="Draw cost, accuracy and the hidden layer's weighted inputs z2 into a .png, .svg or "
-    ".pdf file; needs matplotlib.",
+    help="Draw cost, accuracy and the hidden layer's weighted inputs z2 into a file, whose name "
+    "ends in .png, .svg or .pdf; needs matplotlib.",
 )
 @click.version_option(__version__)
+@np.errstate(all="ignore")  # also for what is computed before and after the training
 def main(
     hidden: int,
-    buggy_prime: bool,
-    fixed_prime: bool,
-    init: list[str],
-    init_scale: list[str],
+    buggy: bool,
+    fixed: bool,
+    init: tuple[str, ...],
+    init_scale: tuple[str, ...],
     eta: tuple[float, ...],
     batch_size: tuple[int, ...],
-    seed: tuple[int, ...],
+    suspects: bool,
+    seed: int,
+    seeds: int,
     dtype: str,
     epochs: int | None,
-    one_at_a_time: bool,
     data: Path | None,
     every: int,
     diagnose: bool,
@@ -1199,76 +1110,106 @@ def main(
 ) -> None:
     """Train a network of sigmoid neurons on MNIST, and print cost and accuracy.
 
-    Options marked * may be given several times, and all combinations are run. Up to four
-    runs are shown side by side, epoch by epoch; of more, only how they end, where those
-    that differ in their seed alone share a row.
+    Options marked * may have several values, as in --eta 1 --eta 2: all combinations are
+    run.
+
+    Each epoch is shown of up to four runs, side by side. Of more runs, and with --seeds, the
+    last epoch is shown (--format csv has all epochs).
     """
-    check_options(hidden, init + init_scale, buggy_prime or fixed_prime, diagnose, output_format)
+    if not hidden:
+        flags = {"--buggy-prime": buggy, "--fixed-prime": fixed, "--diagnose": diagnose}
+        words = [flag for flag, is_given in flags.items() if is_given]
+        words += [as_option("init", value) for value in init if "," in value]
+        words += [as_option("init_scale", value) for value in init_scale if "," in value]
+        if words:
+            raise click.UsageError(f"{words[0]} needs a hidden layer: add --hidden 30.")
+    if seed + seeds > 2**32:
+        raise click.UsageError(
+            f"--seed {seed} --seeds {seeds}: there is no seed above {2**32 - 1}."
+        )
+    if diagnose and output_format == "csv":
+        raise click.UsageError("--diagnose has no csv form: choose another --format.")
+    if plot:
+        check_picture(plot)
     try:
         training, test = load_images(data)
     except mnist_loader.DataError as error:
         raise click.ClickException(str(error)) from None
-    n = len(training.labels)
+    n = len(training)
     if epochs is None:
         epochs = 30 if hidden else 100
-    values = {
-        "prime": primes(buggy_prime, fixed_prime),
-        "init": unique(init),
-        "init_scale": unique(init_scale),
-        "eta": unique(eta),
-        "batch_size": unique([min(size, n) for size in batch_size] or [n]),
-        "seed": unique(seed),
-    }
-    warnings.simplefilter("ignore", RuntimeWarning)  # The sigmoid may overflow.
-    runs = named_runs(hidden, dtype, values, one_at_a_time)
-    base = baseline(training, test)
 
-    title = title_of(hidden, values["batch_size"], n, data)
-    command = command_of(hidden, dtype, values, one_at_a_time, epochs, data)
-    report: Report | CsvReport
+    primes = []
+    if buggy:
+        primes.append("buggy")
+    if fixed or not primes:
+        primes.append("fixed")
+    values: dict[str, list[Any]] = {  # of all Settings; those marked * may have several
+        "hidden": [hidden],
+        "prime": primes,
+        "init": distinct(init),
+        "init_scale": distinct(init_scale),
+        "eta": distinct(eta),
+        "batch_size": distinct(min(size, n) for size in batch_size or [n]),
+        "seed": [seed],
+        "dtype": [dtype],
+    }
+    given = Settings(**{name: choices[0] for name, choices in values.items()})
+    changes = combinations(values)  # to `given`, one for each row of the results
+    if suspects:
+        if len(changes) > 1:
+            raise click.UsageError("--suspects changes one network: give each option once.")
+        changes += single_changes(given, n)
+    rows = [row_of(given, change, seeds) for change in changes]
+    runs = [run for row in rows for run in row]
+    baseline = baseline_of(training, test)
+
+    groups = rows  # The runs of a group are trained in turn, epoch by epoch.
+    shows_epochs = len(rows) <= MOST_ABREAST and seeds == 1
+    if shows_epochs:
+        groups = [runs]
+    markdown = output_format == "markdown"
+    if output_format != "csv":
+        click.echo(title_of(hidden, {run.settings.batch_size for run in runs}, n))
+        click.echo(f"\n    {command_of(values, suspects, seeds, epochs, data)}\n")
+        for line in notes(rows, shows_epochs, suspects, seeds, len(test)):
+            click.echo(f"- {line}")
+        click.echo()
+    report: Report
     if output_format == "csv":
-        report = CsvReport(runs)
-        every = 1
+        report = Csv()
+    elif not shows_epochs:
+        report = Ends(rows, markdown)
+    elif len(rows) == 1:
+        report = EpochsOfOne(markdown)
     else:
-        report = Report(runs, base, title, command, output_format == "markdown")
+        report = EpochsAbreast(rows, markdown)
+
     before = []
     if diagnose:
         before = [examine(run.network, training) for run in runs]
+    trained = 0
+    try:
+        for group in groups:
+            for number in range(epochs):
+                for run in group:
+                    train_epoch(run, training, test)
+                    trained += 1
+                    show_progress(f"{trained} of {epochs * len(runs)} epochs")
+                if number % every == 0 or number == epochs - 1:
+                    show_progress("")
+                    report.print_epoch(number, group)
+            report.print_end(group)
+    finally:
+        show_progress("")
+    report.finish(baseline)
 
-    steps = epochs * sum(math.ceil(n / (run.settings.batch_size or n)) for run in runs)
-    bar_file = sys.stderr if sys.stderr.isatty() else io.StringIO()  # Only a terminal has a bar.
-    with click.progressbar(
-        length=steps, file=bar_file, show_pos=True, update_min_steps=max(1, steps // 200)
-    ) as bar:
-        for number in range(epochs):
-            for run in runs:
-                train_epoch(run, training, test, bar.update)
-            if number % every == 0 or number == epochs - 1:
-                click.echo(ERASE_LINE, nl=False, file=bar_file)
-                report.epoch(number)
-        click.echo(ERASE_LINE, nl=False, file=bar_file)
-        report.end()  # before the bar is left, which prints an empty line
-
-    if diagnose and isinstance(report, Report):
-        report.diagnosis(before, [examine(run.network, training) for run in runs])
+    if diagnose:
+        after = [examine(run.network, training) for run in runs]
+        print_diagnosis(rows, before, after, markdown)
     if plot:
-        draw_picture(runs, base, training.images[:EXAMINED].T, plot)
-
-
-def stop_at_once(*_: object) -> None:
-    """End the process on Ctrl-C, without an exception.
-
-    One that is raised while a result of the pool is waited for can leave a lock held, and the
-    pool's threads waiting for it for ever.
-    """
-    if sys.stderr.isatty():
-        # Leave no progress bar, and show the cursor, which it hides.
-        os.write(sys.stderr.fileno(), ERASE_LINE.encode() + b"\033[?25h")
-    os._exit(130)
+        draw_picture(rows, baseline, training.images[:EXAMINED].T, plot)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, stop_at_once)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # What its encoding lacks is escaped.
-        sys.stdout.reconfigure(errors="backslashreplace")
     main()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +18,15 @@ from click.testing import CliRunner, Result
 
 import mnist_loader
 
-SMALL = Path(__file__).parent / "fixtures" / "nielsen_protocol2.pkl.gz"
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ROOT / "tests" / "fixtures" / "nielsen_protocol2.pkl.gz"
+Run = Callable[..., Result]
 
 # No test may fail because the computer is slow, or busy with something else.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
-
-
-def runner() -> CliRunner:
-    """Return a runner that keeps stdout and stderr apart, which click < 8.2 has to be told."""
-    options: dict[str, Any] = {}
-    if "mix_stderr" in inspect.signature(CliRunner).parameters:
-        options["mix_stderr"] = False
-    return CliRunner(**options)
 
 
 def idx(items: mnist_loader.Array, **changes: int) -> bytes:
@@ -61,17 +57,34 @@ def small() -> mnist_loader.Data:
     return mnist_loader.load_data(SMALL)
 
 
-@pytest.fixture
-def run() -> Callable[..., Result]:
-    """Run the command on all of MNIST."""
-
-    def invoke(*arguments: object) -> Result:
-        return runner().invoke(reproduce.main, [str(argument) for argument in arguments])
-
-    return invoke
+@pytest.fixture(scope="session")
+def part(tmp_path_factory: pytest.TempPathFactory, mnist: mnist_loader.Data) -> list[str]:
+    """Return how to use 5000 training and 1000 test images: several blocks, and soon done."""
+    folder = tmp_path_factory.mktemp("part")
+    write_idx(folder, mnist, 6000, 1000)  # The last sixth is the validation data.
+    return ["--data", str(folder)]
 
 
-@pytest.fixture
-def run_small(run: Callable[..., Result]) -> Callable[..., Result]:
+def run(*arguments: object) -> Result:
+    """Run the command on all of MNIST, with stdout and stderr apart."""
+    options: dict[str, Any] = {}
+    if "mix_stderr" in inspect.signature(CliRunner).parameters:  # click before 8.2
+        options["mix_stderr"] = False
+    return CliRunner(**options).invoke(reproduce.main, [str(argument) for argument in arguments])
+
+
+def run_small(*arguments: object) -> Result:
     """Run the command on the small data."""
-    return lambda *arguments: run("--data", SMALL, *arguments)
+    return run("--data", SMALL, *arguments)
+
+
+def printed(result: Result) -> str:
+    """Return what a run printed that ended well."""
+    assert result.exit_code == 0, result.stderr or repr(result.exception)
+    assert result.stderr == ""
+    return result.stdout
+
+
+def rows_of(result: Result) -> list[dict[str, str]]:
+    """Return the rows of a run with --format csv."""
+    return list(csv.DictReader(io.StringIO(printed(result))))
