@@ -46,7 +46,7 @@ NEEDED = (
 )
 
 # Other files that people have, by their first bytes, and what to do with them.
-OTHER_KINDS = {
+OTHER_FILES = {
     b"\0\0\x08": "a single IDX file: give the folder of all four",
     b"PK": "a zip archive: unpack it (or an .npz file: pickle its arrays)",
     b"\xfd7zXZ": "packed with xz: unpack it",
@@ -159,9 +159,6 @@ def _find_files(folder: Path) -> dict[str, Path]:
 def _read_training(folder: Path, paths: dict[str, Path]) -> tuple[Pair, Pair]:
     """Return the training data and the validation data, the last sixth of the images."""
     images, labels = _read_pair(paths, "train")
-    if len(images) < 6:
-        problem = f"number of training images: {len(images)}"
-        raise DataError(folder, f"{problem}; 6 are needed, as the last sixth is validation data")
     end = len(images) - len(images) // 6
     training = _checked(folder, "training", (images[:end], labels[:end]))
     validation = _checked(folder, "validation", (images[end:], labels[end:]))
@@ -170,22 +167,18 @@ def _read_training(folder: Path, paths: dict[str, Path]) -> tuple[Pair, Pair]:
 
 def _read_pair(paths: dict[str, Path], prefix: str) -> Pair:
     """Return the images, uint8 of shape (n, 784), and labels, uint8, of two IDX files."""
-    images_name = f"{prefix}-images-idx3-ubyte"
-    labels_name = f"{prefix}-labels-idx1-ubyte"
-    images = _read_idx(paths[images_name], images_name, [28, 28])
-    labels = _read_idx(paths[labels_name], labels_name, [])
-    if len(images) != len(labels):
-        problem = f"number of labels: {len(labels)}, of images in {images_name}: {len(images)}"
-        raise DataError(paths[labels_name], problem)
+    images = _read_idx(paths, f"{prefix}-images-idx3-ubyte", [28, 28])
+    labels = _read_idx(paths, f"{prefix}-labels-idx1-ubyte", [])
     return images.reshape(-1, 784), labels
 
 
-def _read_idx(path: Path, name: str, item_shape: list[int]) -> Array:
+def _read_idx(paths: dict[str, Path], name: str, item_shape: list[int]) -> Array:
     """Return the items of an IDX file, uint8 of shape (n, *item_shape).
 
     The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, 8 for unsigned bytes,
-    the number of dimensions; the dimensions, 4 bytes each, big-endian; the items.
+    the number of dimensions; each dimension in 4 bytes, big-endian; the items.
     """
+    path = paths[name]
     content = _read(path)
     if path.parent == SHIPPED and hashlib.sha256(content).hexdigest() != SHA256[name]:
         raise DataError(path, "not the file that was shipped; restore it")
@@ -220,7 +213,7 @@ def _read_idx(path: Path, name: str, item_shape: list[int]) -> Array:
 # none, as bytes().
 
 # What pickles of arrays name, and what a call of it makes.
-KINDS = {
+STAND_INS = {
     "numpy.core.multiarray._reconstruct": "array",
     "numpy.core.numeric._frombuffer": "array of protocol 5",
     "numpy.core.multiarray.scalar": "number",
@@ -229,6 +222,9 @@ KINDS = {
     "_codecs.encode": "bytes",
     "__builtin__.bytes": "bytes",
 }
+
+# The types that arrays may have: the order of bytes, bool, float or integer, the number of bytes.
+TYPES = re.compile("[<>|](b1|f[248]|[iu][1248])")
 
 # The steps that pickles of arrays, numbers, tuples and lists take. None of them hashes what
 # it is given: to hash a tuple that is nested deep enough crashes the interpreter.
@@ -286,9 +282,9 @@ class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> _StandIn:
         # numpy 2 renamed numpy.core to numpy._core.
         full_name = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
-        if full_name not in KINDS:
+        if full_name not in STAND_INS:
             raise pickle.UnpicklingError(f"it asks for what no array needs: {full_name!r}")
-        return _StandIn(KINDS[full_name])
+        return _StandIn(STAND_INS[full_name])
 
 
 def _read_pickle(path: Path) -> Data:
@@ -304,7 +300,7 @@ def _read_pickle(path: Path) -> Data:
 def _unpickle(path: Path) -> list[Pair]:
     """Return the three pairs of arrays of a pickle, unchecked."""
     content = _read(path)
-    for beginning, kind in OTHER_KINDS.items():
+    for beginning, kind in OTHER_FILES.items():
         if content.startswith(beginning):
             raise DataError(path, f"it is {kind}; {NEEDED}")
     try:
@@ -333,6 +329,7 @@ def _pairs(content: bytes) -> list[Pair]:
 def _parts(pickled: Any, number: int) -> Any:
     """Return a tuple or list of this length."""
     if not isinstance(pickled, (tuple, list)) or len(pickled) != number:
+        # reprlib shows a part of what is long or deep.
         raise pickle.UnpicklingError(f"{number} parts are needed, not {reprlib.repr(pickled)}")
     return pickled
 
@@ -370,7 +367,7 @@ def _item(pickled: Any) -> Array:
             order = "F"
     # The state of a dtype could give it fields, of objects even: only this is looked at.
     code = _text(dtype.state[1]) + _text(dtype.arguments[0])
-    if not re.fullmatch("[<>|](b1|f[248]|[iu][1248])", code):
+    if not TYPES.fullmatch(code):
         raise pickle.UnpicklingError(f"it holds an array not of numbers but of type {code!r}")
     if isinstance(data, _StandIn):
         text = "".join(data.arguments[:1])  # "" where nothing is given to bytes()

@@ -941,16 +941,17 @@ def notes(
     if shows_epochs:
         when = "the epoch; epoch 0 is the first"
     lines = [
-        "cost: mean over the training images, each before the step that uses it",
+        "cost: mean over the training images, each just before the step that uses it",
         f"accuracy: on {n_test:,} test images, after {when}",
-        "baseline: the best that a network can do that ignores the image",
+        "most predicted: the digit, and its share of all predictions for these images",
+        "baseline: a network that ignores the image and knows how often each digit occurs",
     ]
     if suspects:
-        lines.append("each row: one change to the command's network, all else as it is")
+        lines.append("the network: that of the command; below it, each row has one change to it")
     if any("," in row[0].name for row in rows):
         lines.append("two values with a comma: for w2 and b2, then for w3 and b3")
     if seeds > 1:
-        lines.append(f"{seeds} seeds: means; lowest, highest: one seed's; most predicted: by all")
+        lines.append(f"cost, accuracy: means over {seeds} seeds; lowest, highest: of one seed")
     if shows_epochs and len(rows) > 1:
         for letter, row in zip(LETTERS, rows):
             lines.append(f"{letter}: {row[0].name}")

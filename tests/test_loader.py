@@ -212,15 +212,6 @@ def test_folders_of_idx_files(
     assert_same(data, ((pixels[:10], labels[:10]), (pixels[10:], labels[10:]), (pixels, labels)))
 
 
-@pytest.mark.parametrize("n", [6, 11])
-def test_the_last_sixth_is_validation_data(n: int, folder: Path) -> None:
-    write(folder / TRAIN_IMAGES, idx(IMAGES[:n]))
-    write(folder / TRAIN_LABELS, idx(LABELS[:n]))
-    (_, labels), (_, validation_labels), _ = load_data(folder)
-    assert [*labels, *validation_labels] == LABELS[:n].tolist()
-    assert len(validation_labels) == 1
-
-
 def test_altered_shipped_data_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(mnist_loader.SHIPPED, tmp_path / "copy"))
     path = copy / f"{TEST_LABELS}.gz"
@@ -252,6 +243,7 @@ MESSAGES: list[tuple[object, str]] = [
         [(X + 255, Y), GOOD, GOOD],
         "training pixels go from 255 to 255, not from 0 to 1; divide them by 256",
     ),
+    (pickle.dumps([GOOD, GOOD, (X[:0], Y[:0])], 2), "it has no test images"),
     ([GOOD, (X, [9, 10]), GOOD], "validation labels[1] is 10, not a digit 0 to 9"),
 ]
 
@@ -278,13 +270,12 @@ GZIPPED = gzip.compress(idx(IMAGES))
 BAD_FOLDERS: dict[str, dict[str, bytes]] = {
     "packed file truncated": {TRAIN_IMAGES: GZIPPED[:-9]},
     "packed file altered": {TRAIN_IMAGES: GZIPPED[:-8] + b"12345678"},
-    "packed file damaged": {TRAIN_IMAGES: GZIPPED[:40] + b"\xff" * 9 + GZIPPED[49:]},
+    "packed file damaged": {TRAIN_IMAGES: GZIPPED[:10] + b"\xff" + GZIPPED[11:]},
     "empty file": {TEST_LABELS: b""},
     "truncated in its header": {TEST_LABELS: idx(LABELS)[:7]},
     "truncated": {TEST_IMAGES: idx(IMAGES)[:-1]},
     "bytes behind": {TEST_LABELS: idx(LABELS) + b"\0"},
     "floats": {TEST_LABELS: idx(LABELS, magic=0xD01)},
-    "no test images": {TEST_IMAGES: idx(IMAGES[:0]), TEST_LABELS: idx(LABELS[:0])},
     "labels for images": {TEST_IMAGES: idx(LABELS)},
     "32 by 32": {TEST_IMAGES: idx(np.zeros((12, 32, 32), np.uint8))},
     "terabytes": {TEST_IMAGES: idx(IMAGES, size0=2**32 - 1)},
@@ -342,7 +333,7 @@ def test_bad_files(content: object, tmp_path: Path) -> None:
     assert "MemoryError" not in problem(write(tmp_path / "mnist.pkl", content))
 
 
-@pytest.mark.parametrize("text", ["é", "é\x1b[2J\n", "é\ud800\u202e", "é\0", "é" * 300])
+@pytest.mark.parametrize("text", ["é", "é\x1b[2J\n", "é\ud800\u202e", "é\0", "é" * 1000])
 def test_what_is_quoted_is_printable_and_letters_stay_letters(text: str, tmp_path: Path) -> None:
     encoded = text.encode("utf-8", "surrogatepass")
     step = b"X" + struct.pack("<I", len(encoded)) + encoded
