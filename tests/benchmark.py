@@ -6,7 +6,9 @@ It takes about ten minutes on two idle cores, and writes what it prints to tests
 
 An epoch has all its steps, the cost, and the test images classified. Each competitor has a
 process of its own, and they take turns: a slow moment of the machine hits them all. They start
-from the same weights and draw the same batches, so that their costs have to agree.
+from the same weights and draw the same batches, so that their costs have to agree. The full
+batch is measured with 1, 2, 4 and 8 threads, as far as there are cores: each process has as many
+cores as threads, and so has each library.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ sys.path.insert(0, str(ROOT))
 
 N = 50_000  # training images
 BATCH_SIZES = [N, 1000, 100, 10]
+CORES = os.cpu_count() or 1
+THREADS = [threads for threads in (1, 2, 4, 8) if threads <= CORES]
 ETA = 0.5
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3}  # by how much of itself a cost may differ
 COMMANDS = [
@@ -61,6 +65,7 @@ def this_program(batch_size: int, dtype: str) -> Iterator[float]:
     """Train as the command does."""
     import reproduce
 
+    reproduce.THREADS = len(os.sched_getaffinity(0))
     training, test = reproduce.load_images()
     settings = reproduce.Settings(
         hidden=30, init="randn", init_scale="fan-in", eta=ETA, batch_size=batch_size, dtype=dtype
@@ -253,6 +258,11 @@ def take_turn(name: str, batch_size: int, dtype: str) -> Turn:
     return Turn(statistics.median(seconds), mebibytes(usage), second_cost)
 
 
+def use_cores(count: int) -> None:
+    """Let this process have so many cores; libraries that are imported later count them."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def run_command(options: str) -> Turn:
     """Time a whole process of this program."""
     command = [sys.executable, str(ROOT / "reproduce.py")]
@@ -283,13 +293,16 @@ def times(turns: list[Turn]) -> str:
     return f"{statistics.median(seconds):8.4f} {min(seconds):8.4f} {max(seconds):8.4f}"
 
 
-def compare(batch_size: int, dtype: str, names: list[str], rounds: int) -> Iterator[str]:
+def compare(
+    batch_size: int, dtype: str, threads: int, names: list[str], rounds: int
+) -> Iterator[str]:
     """Yield a line for each competitor; the first is what the others are divided by."""
     turns: dict[str, list[Turn]] = {name: [] for name in names}
     with ExitStack() as stack:
         pools = {}
         for name in names:
-            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(1, spawn, initializer=use_cores, initargs=(threads,))
             pools[name] = stack.enter_context(pool)
         for _ in range(rounds):
             for name in names:
@@ -302,7 +315,7 @@ def compare(batch_size: int, dtype: str, names: list[str], rounds: int) -> Itera
         ratio = statistics.median(turn.seconds for turn in turns[name]) / first_seconds
         last = turns[name][-1]
         yield (
-            f"{batch_size:10} {dtype:>8} {name:>13} {times(turns[name])} {ratio:6.2f} "
+            f"{batch_size:10} {dtype:>8} {threads:7} {name:>13} {times(turns[name])} {ratio:6.2f} "
             f"{last.peak:8.0f} {last.cost:10.7f}"
         )
         if not math.isclose(last.cost, first_cost, rel_tol=TOLERANCES[dtype]):
@@ -356,19 +369,21 @@ def record(rounds: int) -> Iterator[str]:
             versions.append(f"{name} {version(module)}")
     yield f"date: {datetime.date.today()}"
     yield f"processor: {processor()}"
-    yield f"cores: {os.cpu_count()}"
+    yield f"cores: {CORES}"
     yield f"versions: {', '.join(versions)}"
     yield f"turns: {rounds}, of which seconds are the median"
     yield f"load at the start: {load_average()}"
     yield ""
     yield "An epoch of 784-30-10:"
     yield (
-        f"{'batch_size':>10} {'dtype':>8} {'competitor':>13} {'seconds':>8} {'min':>8} "
-        f"{'max':>8} {'ratio':>6} {'peak_MiB':>8} {'cost':>10}"
+        f"{'batch_size':>10} {'dtype':>8} {'threads':>7} {'competitor':>13} {'seconds':>8} "
+        f"{'min':>8} {'max':>8} {'ratio':>6} {'peak_MiB':>8} {'cost':>10}"
     )
     for dtype in TOLERANCES:
+        for threads in THREADS[:-1]:
+            yield from compare(N, dtype, threads, names, rounds)
         for batch_size in BATCH_SIZES:
-            yield from compare(batch_size, dtype, names, rounds)
+            yield from compare(batch_size, dtype, THREADS[-1], names, rounds)
     yield ""
     yield "A whole process:"
     yield f"{'seconds':>8} {'min':>8} {'max':>8} {'peak_MiB':>8}  command"
