@@ -934,24 +934,33 @@ def command_of(
 
 
 def notes(
-    rows: list[Row], shows_epochs: bool, suspects: bool, seeds: int, n_test: int
+    hidden: int, rows: list[Row], shows_epochs: bool, suspects: bool, n_test: int
 ) -> list[str]:
     """Return what a reader must know who has nothing but the printed rows."""
-    when = "the last epoch"
+    epoch = "the last epoch"
+    hint = ""
     if shows_epochs:
-        when = "the epoch; epoch 0 is the first"
+        epoch = "the epoch"
+        hint = "; epoch 0 is the first"
     lines = [
-        "cost: mean over the training images, each just before the step that uses it",
-        f"accuracy: on {n_test:,} test images, after {when}",
+        f"cost: mean over the training images in {epoch}, each before its step",
+        f"accuracy: on {n_test:,} test images, after {epoch}{hint}",
         "most predicted: the digit, and its share of all predictions for these images",
         "baseline: a network that ignores the image and knows how often each digit occurs",
     ]
+    first, last = rows[0][0].settings.seed, rows[0][-1].settings.seed
+    if first < last:
+        lines.append(
+            f"seeds {first} to {last}: mean cost and accuracy, lowest and highest accuracy"
+        )
     if suspects:
-        lines.append("the network: that of the command; below it, each row has one change to it")
+        lines.append(
+            "the network: that of the command; each row below it: the same with one change"
+        )
+    if hidden:
+        lines.append("buggy derivative: sigmoid_prime(a2) for w2, b2; fixed: a2 * (1 - a2)")
     if any("," in row[0].name for row in rows):
-        lines.append("two values with a comma: for w2 and b2, then for w3 and b3")
-    if seeds > 1:
-        lines.append(f"cost, accuracy: means over {seeds} seeds; lowest, highest: of one seed")
+        lines.append("two values with a comma: the first for w2 and b2, the second for w3 and b3")
     if shows_epochs and len(rows) > 1:
         for letter, row in zip(LETTERS, rows):
             lines.append(f"{letter}: {row[0].name}")
@@ -1173,7 +1182,7 @@ def main(
     if output_format != "csv":
         click.echo(title_of(hidden, {run.settings.batch_size for run in runs}, n))
         click.echo(f"\n    {command_of(values, suspects, seeds, epochs, data)}\n")
-        for line in notes(rows, shows_epochs, suspects, seeds, len(test)):
+        for line in notes(hidden, rows, shows_epochs, suspects, len(test)):
             click.echo(f"- {line}")
         click.echo()
     report: Report
