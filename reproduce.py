@@ -37,8 +37,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
-# This script shares out the images among threads of its own, which is faster than to let BLAS
-# have threads. BLAS reads how many it may start when numpy is imported: a notebook may have done
+# This script shares out the images among threads of its own, which is faster than the threads of
+# BLAS. BLAS reads how many it may start when numpy is imported: a notebook may have done
 # that before, and then BLAS keeps its threads, and this script has one.
 if "numpy" not in sys.modules:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -149,7 +149,7 @@ class Network:
             parameter -= nabla
 
     def restricted_to(self, pixels: Array | slice) -> Network:
-        """Return the network with these inputs only: the same for images that are 0 elsewhere."""
+        """Return the network of these inputs alone: it does the same if the others are 0."""
         return Network([self.weights[0][:, pixels], *self.weights[1:]], self.biases, self.prime)
 
 
@@ -162,8 +162,8 @@ BLOCK = 500  # images; in a smaller block, a thread takes longer to start than i
 class Block(NamedTuple):
     """The m images that a thread works on at a time: images[indices].
 
-    In a block of a mini-batch, `images` are all training images. In one of the full batch they
-    are the block's own, without the pixels that are 0 in all of them.
+    Those of Images.blocks have images of their own, without the pixels that are 0 in all of them.
+    Those of a mini-batch share all training images, and pick theirs by `indices`.
     """
 
     images: Array  # float32, with a row for each image
@@ -189,14 +189,14 @@ def in_parts(indices: Array, size: int) -> list[Array]:
 
 
 def sorted_by_margins(images: Array) -> Array:
-    """Return the indices of images sorted by the margins around what is drawn."""
+    """Return the indices of images in an order in which neighbours have like margins."""
     square = images.reshape(-1, 28, 28)
     inked_rows = square.any(axis=2)
     inked_columns = square.any(axis=1)
     top_margin = inked_rows.argmax(axis=1)
     left_margin = inked_columns.argmax(axis=1)
     right_margin = np.fliplr(inked_columns).argmax(axis=1)
-    return np.lexsort((left_margin, right_margin, top_margin))
+    return np.lexsort((left_margin, right_margin, top_margin))  # by the last of these first
 
 
 class Images:
@@ -211,7 +211,7 @@ class Images:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """All images, in blocks.
+        """All images, in blocks: the full batch.
 
         For speed, a block lacks the pixels that are 0 in all of its images, as the gradient is 0
         there, too. Images that have like margins have more of these pixels in common.
@@ -220,7 +220,9 @@ class Images:
         for indices in in_parts(sorted_by_margins(self.images), BLOCK):
             images = self.images[indices]
             pixels = np.flatnonzero(images.any(axis=0))
-            blocks.append(Block(images[:, pixels], ALL, pixels, self.labels[indices]))
+            blocks.append(
+                Block(images[:, pixels], indices=ALL, pixels=pixels, labels=self.labels[indices])
+            )
         return blocks
 
     def batches(self, size: int, random: np.random.RandomState) -> Iterator[list[Block]]:
@@ -235,7 +237,9 @@ class Images:
         for batch in in_parts(random.permutation(len(self)), size):
             blocks = []
             for indices in in_parts(batch, BLOCK):
-                blocks.append(Block(self.images, indices, ALL, self.labels[indices]))
+                blocks.append(
+                    Block(self.images, indices=indices, pixels=ALL, labels=self.labels[indices])
+                )
             yield blocks
 
 
@@ -284,8 +288,8 @@ class Settings:
     dtype: str = "float64"  # of DTYPES
 
 
-# What --suspects puts in the place of a setting as it is given, one at a time: each line is a row.
-# The question's own values are here for who starts from others; what is so already is left out.
+# The changes that --suspects makes to the network as it is given, one at a time. A change to what
+# it is already is skipped: so the question's own values are here, for those who start from others.
 SUSPECTS: list[tuple[str, Any]] = [
     ("prime", "buggy"),
     ("prime", "fixed"),
@@ -318,8 +322,8 @@ def by_layer(setting: str, layers: int) -> list[str]:
 def initial_network(settings: Settings, random: np.random.RandomState) -> Network:
     """Return the network that a run starts from.
 
-    The draws are those of the question's script: all weights, layer by layer, then all
-    biases, uniform from 0 to 1 ("rand"), the same minus 1/2, or standard normal ("randn").
+    They are drawn in the order of the question's script, all weights, layer by layer, and then
+    all biases: uniform from 0 to 1 ("rand"), the same minus 1/2, or standard normal ("randn").
     A factor multiplies all of them, as r in the question; "fan-in" divides each weight by
     the square root of its neuron's number of inputs (Nielsen, chapter 3), but no bias.
     Raises KeyError or ValueError if a setting is not known.
@@ -382,7 +386,7 @@ class Run:
 
 
 class DivergenceError(click.ClickException):
-    """A weight is not a number, or will soon be none. click prints it as one line."""
+    """A weight is not a number, or so large that products overflow. click prints it in a line."""
 
 
 def train_epoch(run: Run, training: Images, test: Images) -> None:
@@ -394,18 +398,19 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
     network = run.network
     settings = run.settings
     cost = 0.0
-    with np.errstate(all="ignore"):  # Overflow is looked for where it matters, in the weights.
+    with np.errstate(all="ignore"):  # Overflow is looked for below, in the weights.
         for batch in training.batches(settings.batch_size, run.random):
             batch_cost, nabla_w, nabla_b = gradient(network, batch)
             m = sum(len(block.labels) for block in batch)
             network.step(settings.eta / m, nabla_w, nabla_b)
             cost += batch_cost
             run.steps += 1
-    limit = math.sqrt(np.finfo(settings.dtype).max)  # far beyond any use, and before overflow
+    number = len(run.epochs)  # of this epoch; the first is 0
+    limit = math.sqrt(np.finfo(settings.dtype).max)  # No product of two overflows below it.
     for parameter in network.weights + network.biases:
         if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
-                f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights are "
+                f"{run.name}, seed {settings.seed}: after epoch {number} weights are "
                 f"larger than {limit:.1e}, or not numbers; try a smaller --eta or --init-scale."
             )
     correct, predicted = evaluate(network, test)
@@ -414,7 +419,7 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
 
 def gradient(network: Network, batch: list[Block]) -> CostAndGradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    if len(batch) == 1 and batch[0].pixels is ALL:  # faster, as there is nothing to add
+    if len(batch) == 1 and batch[0].pixels is ALL:  # for speed: nothing to add or to complete
         return block_gradient(network, batch[0])
     cost = 0.0
     nabla_w = [np.zeros_like(w) for w in network.weights]
@@ -423,14 +428,14 @@ def gradient(network: Network, batch: list[Block]) -> CostAndGradient:
     # Added in the order of the blocks, the sums do not depend on the number of threads.
     for block, (block_cost, block_nabla_w, block_nabla_b) in zip(batch, results):
         cost += block_cost
-        nabla_w[0][:, block.pixels] += block_nabla_w[0]  # It has no columns for other pixels.
+        nabla_w[0][:, block.pixels] += block_nabla_w[0]  # which has columns for these alone
         for nabla, block_nabla in zip(nabla_w[1:] + nabla_b, block_nabla_w[1:] + block_nabla_b):
             nabla += block_nabla
     return cost, nabla_w, nabla_b
 
 
 def block_gradient(network: Network, block: Block) -> CostAndGradient:
-    """Return what `gradient` does, of one block; nabla_w[0] has columns for its pixels only."""
+    """Return the like of `gradient` for one block; nabla_w[0] has columns for its pixels alone."""
     x = block.x(network.weights[0].dtype)
     return network.restricted_to(block.pixels).backprop(x, block.y())
 
@@ -446,7 +451,7 @@ def classify(network: Network, block: Block) -> Array:
     """Return the digit that the network sees in each of the m images of a block, shape (m,).
 
     The digit is the argmax of the activations, not of z: where they are rounded to 1
-    they tie, and the lowest digit wins, as it does in the question.
+    they tie, and the lowest of these digits wins, as it does in the question.
     """
     x = block.x(network.weights[0].dtype)
     _, activations = network.restricted_to(block.pixels).feedforward(x)
@@ -457,8 +462,8 @@ def classify(network: Network, block: Block) -> Array:
 def in_threads(function: Callable[[Block], Any], blocks: list[Block]) -> list[Any]:
     """Return what the function returns for each of the blocks.
 
-    The threads are new each time: those of a pool are not there in a forked process, and keep
-    Ctrl-C waiting.
+    The threads are new each time. Those of a pool would be missing in a process that the user
+    forks, and would keep Ctrl-C waiting.
     """
     results: list[Any] = [None] * len(blocks)
     errors: list[BaseException] = []
@@ -537,7 +542,7 @@ def examine(network: Network, training: Images) -> dict[str, float]:
 # What is printed
 
 
-Row = list[Run]  # what a row of the results is about: runs that differ in their seed alone
+Variant = list[Run]  # runs of one name, which differ in their seed alone
 Columns = list[tuple[str, str]]  # the heading of each, and how `format` aligns it, like ">8"
 
 
@@ -565,9 +570,10 @@ def result_columns(seeds: int) -> Columns:
     """Return the columns of what `results_of` returns."""
     columns = [("cost", ">11")]
     if seeds == 1:
-        columns += [("correct", ">8"), ("accuracy", ">9")]
-    else:
-        columns += [("accuracy", ">9"), ("lowest", ">8"), ("highest", ">8")]
+        columns += [("correct", ">8")]
+    columns += [("accuracy", ">9")]
+    if seeds > 1:
+        columns += [("lowest", ">8"), ("highest", ">8")]
     columns += [(" most predicted", "<")]  # The blank sets it apart.
     return columns
 
@@ -581,12 +587,11 @@ def results_of(epochs: list[Epoch]) -> list[str]:
     digit = predicted.argmax()
     cells = [cost_text(cost)]
     if len(epochs) == 1:
-        cells += [str(correct), f"{correct / total:.2%}"]
-    else:
+        cells += [str(correct)]
+    cells += [f"{correct / total:.2%}"]
+    if len(epochs) > 1:
         accuracies = [epoch.accuracy for epoch in epochs]
-        lowest = min(accuracies)
-        highest = max(accuracies)
-        cells += [f"{correct / total:.2%}", f"{lowest:.2%}", f"{highest:.2%}"]
+        cells += [f"{min(accuracies):.2%}", f"{max(accuracies):.2%}"]
     cells += [f" {digit} ({predicted[digit] / total:.2%})"]
     return cells
 
@@ -599,7 +604,11 @@ def cost_text(cost: float, digits: int = 6) -> str:
 
 
 class Report:
-    """What is printed of runs in training. Each kind of report does some of this."""
+    """What is printed of runs in training. Each kind of report does some of this.
+
+    `runs` are those of a group that `main` trains in turn: a variant, or all runs, if their epochs
+    are shown.
+    """
 
     def print_epoch(self, number: int, runs: list[Run]) -> None:
         """Print an epoch that these runs have just finished."""
@@ -608,7 +617,7 @@ class Report:
         """Print how these runs, which have just finished their last epoch, ended."""
 
     def finish(self, baseline: Epoch) -> None:
-        """Print what stands below the last row."""
+        """Print what stands below the last run."""
 
 
 class EpochsOfOne(Report):
@@ -625,11 +634,12 @@ class EpochsOfOne(Report):
 
 
 class Ends(Report):
-    """How the runs of each row ended; of several seeds, their means."""
+    """A row for each variant: how it ended; of several seeds, their means."""
 
-    def __init__(self, rows: list[Row], markdown: bool) -> None:
-        self.seeds = len(rows[0])
-        width = max(len(name) for name in ["baseline"] + [row[0].name for row in rows])
+    def __init__(self, variants: list[Variant], markdown: bool) -> None:
+        self.seeds = len(variants[0])
+        names = [variant[0].name for variant in variants]
+        width = max(len(name) for name in ["baseline"] + names)
         columns = [("", f"<{width}"), ("steps", ">7")] + result_columns(self.seeds)
         self.table = Table(columns, markdown)
 
@@ -638,7 +648,7 @@ class Ends(Report):
         self.table.print_row([runs[0].name, str(runs[0].steps)] + results_of(last))
 
     def finish(self, baseline: Epoch) -> None:
-        of_each_seed = [baseline] * self.seeds
+        of_each_seed = [baseline] * self.seeds  # for the columns of the other rows
         self.table.print_row(["baseline", ""] + results_of(of_each_seed))
 
 
@@ -649,11 +659,11 @@ LETTERS = string.ascii_uppercase[:MOST_ABREAST]
 class EpochsAbreast(Report):
     """Each epoch of up to MOST_ABREAST runs side by side, and then how they ended."""
 
-    def __init__(self, rows: list[Row], markdown: bool) -> None:
-        self.rows = rows
+    def __init__(self, variants: list[Variant], markdown: bool) -> None:
+        self.variants = variants
         self.markdown = markdown
         columns = [("epoch", ">5")]
-        for letter, _ in zip(LETTERS, rows):
+        for letter, _ in zip(LETTERS, variants):
             columns += [(f"{letter}: cost", ">8"), ("accuracy", ">8")]
         self.table = Table(columns, markdown)
 
@@ -666,9 +676,9 @@ class EpochsAbreast(Report):
 
     def finish(self, baseline: Epoch) -> None:
         click.echo()
-        ends = Ends(self.rows, self.markdown)
-        for row in self.rows:
-            ends.print_end(row)
+        ends = Ends(self.variants, self.markdown)
+        for variant in self.variants:
+            ends.print_end(variant)
         ends.finish(baseline)
 
 
@@ -696,17 +706,17 @@ class Csv(Report):
 
 
 def print_diagnosis(
-    rows: list[Row],
+    variants: list[Variant],
     before: list[dict[str, float]],
     after: list[dict[str, float]],
     markdown: bool,
 ) -> None:
     """Print what was measured of each run before and after its training."""
     names = []
-    for row in rows:
-        for run in row:
+    for variant in variants:
+        for run in variant:
             name = run.name
-            if len(row) > 1:
+            if len(variant) > 1:
                 name += f" --seed {run.settings.seed}"
             names.append(name)
     click.echo()
@@ -749,29 +759,30 @@ def check_picture(path: Path) -> None:
         raise click.UsageError(f"{as_option('plot', path)}: {error}") from None
 
 
-def draw_picture(rows: list[Row], baseline: Epoch, examined: Array, path: Path) -> None:
+def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path: Path) -> None:
     """Draw cost and accuracy of all runs, and z2 of the images `examined` before the training."""
     from matplotlib.figure import Figure
 
-    has_z2 = rows[0][0].settings.hidden > 0
+    has_z2 = variants[0][0].settings.hidden > 0
     panels = 3 if has_z2 else 2
-    figure = Figure((7, 3 * panels + 0.25 * len(rows)), layout="constrained")
+    figure = Figure((7, 3 * panels + 0.25 * len(variants)), layout="constrained")
     axes = figure.subplots(panels)
     cost_axis, accuracy_axis = axes[:2]
-    for number, row in enumerate(rows):
+    for number, variant in enumerate(variants):
+        later = len(variants) - 1 - number
         style = {
             "color": f"C{number % 7}",  # The eighth colour is grey.
             "linestyle": ["-", "--", ":"][number // 7 % 3],
-            "linewidth": 5 - 4 * (number + 1) / len(rows),  # Where lines coincide, all are seen.
+            "linewidth": 1 + 4 * later / len(variants),  # Where lines coincide, all are seen.
         }
-        for run in row:
+        for run in variant:
             costs = [epoch.cost for epoch in run.epochs]
             accuracies = [100 * epoch.accuracy for epoch in run.epochs]
             cost_axis.plot(costs, marker=".", **style)
             [line] = accuracy_axis.plot(accuracies, marker=".", **style)
-        line.set_label(row[0].name)  # the line of the last seed, for all of the row
+        line.set_label(variant[0].name)  # The line of the last seed is named for all.
         if has_z2:
-            untrained = Run(row[0].settings)  # with the same draws again
+            untrained = Run(variant[0].settings)  # with the same draws again
             zs, _ = untrained.network.feedforward(examined)
             counts, edges = np.histogram(zs[0], 100)
             axes[2].stairs(counts / counts.max(), edges, **style)
@@ -787,32 +798,29 @@ def draw_picture(rows: list[Row], baseline: Epoch, examined: Array, path: Path) 
         left, right = axes[2].get_xlim()
         z = np.linspace(min(left, -10), max(right, 10), 1001)
         axes[2].plot(z, sigmoid(z), color="0.5")
-        axes[2].set(
-            xlabel="z2 before the training", ylabel="frequency of z2 (highest: 1)", ylim=(0, 1.2)
-        )
-        write_above_line(axes[2], sigmoid(z)[-1], "sigmoid")
-    if len(rows) > 1:
+        axes[2].set(xlabel="z2 before the training", ylabel="frequency of z2", ylim=(0, 1.2))
+        write_above_line(axes[2], 1, "sigmoid")
+    if len(variants) > 1:
         figure.legend(loc="outside lower center")
     figure.savefig(path, dpi=120)
 
 
 def write_above_line(axis: Any, y: float, text: str) -> None:
-    """Write a text above the right end of a grey line, which has the height `y` there."""
-    position = (0.99, y)
-    axis.annotate(text, position, (0, 3), axis.get_yaxis_transform(), "offset points", ha="right")
+    """Write a text above the right end of a line, which is at the height `y` there."""
+    axis.text(0.99, y, text, transform=axis.get_yaxis_transform(), ha="right", va="bottom")
 
 
 # The command
 
 
 class WholeNumber(click.IntRange):
-    """A whole number, in the words of errors; click's own are "integer range"."""
+    """An int that errors call a whole number, and not an integer range as click does."""
 
     name = "whole number"
 
 
 class Number(click.FloatRange):
-    """A number; click's own words are "float range"."""
+    """A float that errors call a number, and not a float range."""
 
     name = "number"
 
@@ -839,7 +847,7 @@ class OneOrTwo(click.types.StringParamType):
         values = [text_of(self.single.convert(text, param, ctx)) for text in value.split(",")]
         if len(values) > 2:
             self.fail(f"{value!r} is for {len(values)} layers; there are two.", param, ctx)
-        if values[0] == values[-1]:  # so that rand,rand is known to be rand
+        if values[0] == values[-1]:  # one, or two that are equal, as in rand,rand
             return values[0]
         return ",".join(values)
 
@@ -861,7 +869,7 @@ def as_option(name: str, value: object) -> str:
 def quoted(word: str) -> str:
     """Return a word of a command as the shell of this system wants it, in printable characters."""
     if not word.isprintable():
-        return f"${word!r}"  # a form of bash, which has \n for a newline
+        return f"${word!r}"  # $'...' of bash, with \n for a newline
     if os.name == "nt":
         return subprocess.list2cmdline([word])
     return shlex.quote(word)
@@ -883,23 +891,23 @@ def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
     changes: list[dict[str, Any]] = []
     for name, value in SUSPECTS:
         if name == "batch_size":
-            value = min(value, n)  # as that of `given`: more is the full batch, too
+            value = min(value, n)  # n is the full batch, here and in `given`
         needs_hidden = name == "prime" or "," in str(value)
         if needs_hidden and not given.hidden:
             continue
         change = {name: value}
-        if value != getattr(given, name) and change not in changes:
+        if value != getattr(given, name) and change not in changes:  # n may be 1000
             changes.append(change)
     return changes
 
 
-def row_of(given: Settings, changes: dict[str, Any], seeds: int) -> Row:
+def variant_of(given: Settings, changes: dict[str, Any], seeds: int) -> Variant:
     """Return the runs of the settings given, with these changes: one for each seed."""
     name = " ".join(as_option(setting, value) for setting, value in changes.items())
-    row = []
+    variant = []
     for seed in range(given.seed, given.seed + seeds):
-        row.append(Run(replace(given, **changes, seed=seed), name or "the network"))
-    return row
+        variant.append(Run(replace(given, **changes, seed=seed), name or Run.name))
+    return variant
 
 
 def title_of(hidden: int, batch_sizes: set[int], n: int) -> str:
@@ -934,7 +942,7 @@ def command_of(
 
 
 def notes(
-    hidden: int, rows: list[Row], shows_epochs: bool, suspects: bool, n_test: int
+    hidden: int, variants: list[Variant], shows_epochs: bool, suspects: bool, n_test: int
 ) -> list[str]:
     """Return what a reader must know who has nothing but the printed rows."""
     epoch = "the last epoch"
@@ -948,7 +956,8 @@ def notes(
         "most predicted: the digit, and its share of all predictions for these images",
         "baseline: a network that ignores the image and knows how often each digit occurs",
     ]
-    first, last = rows[0][0].settings.seed, rows[0][-1].settings.seed
+    first = variants[0][0].settings.seed
+    last = variants[0][-1].settings.seed
     if first < last:
         lines.append(
             f"seeds {first} to {last}: mean cost and accuracy, lowest and highest accuracy"
@@ -959,11 +968,11 @@ def notes(
         )
     if hidden:
         lines.append("buggy derivative: sigmoid_prime(a2) for w2, b2; fixed: a2 * (1 - a2)")
-    if any("," in row[0].name for row in rows):
+    if any("," in variant[0].name for variant in variants):
         lines.append("two values with a comma: the first for w2 and b2, the second for w3 and b3")
-    if shows_epochs and len(rows) > 1:
-        for letter, row in zip(LETTERS, rows):
-            lines.append(f"{letter}: {row[0].name}")
+    if shows_epochs and len(variants) > 1:
+        for letter, variant in zip(LETTERS, variants):
+            lines.append(f"{letter}: {variant[0].name}")
     return lines
 
 
@@ -1034,9 +1043,9 @@ Examples:
 @click.option(
     "--suspects",
     is_flag=True,
-    help="Run the network as given, and then with one change each: the full batch, "
+    help="Run the network as given, and then again with one change at a time: the full batch, "
     f"{', '.join(as_option(name, value) for name, value in SUSPECTS if value != FULL_BATCH)}; "
-    "but not with what it has already.",
+    "what it has already is skipped.",
 )
 @click.option(
     "--seed",
@@ -1098,7 +1107,7 @@ Examples:
     "ends in .png, .svg or .pdf; needs matplotlib.",
 )
 @click.version_option(__version__)
-@np.errstate(all="ignore")  # also for what is computed before and after the training
+@np.errstate(all="ignore")  # as train_epoch does for itself
 def main(
     hidden: int,
     buggy: bool,
@@ -1123,8 +1132,8 @@ def main(
     Options marked * may have several values, as in --eta 1 --eta 2: all combinations are
     run.
 
-    Each epoch is shown of up to four runs, side by side. Of more runs, and with --seeds, the
-    last epoch is shown (--format csv has all epochs).
+    Of up to four runs, every epoch is shown, side by side. Of more, and with --seeds, only the
+    last one is (--format csv has all).
     """
     if not hidden:
         flags = {"--buggy-prime": buggy, "--fixed-prime": fixed, "--diagnose": diagnose}
@@ -1160,40 +1169,41 @@ def main(
         "init": distinct(init),
         "init_scale": distinct(init_scale),
         "eta": distinct(eta),
-        "batch_size": distinct(min(size, n) for size in batch_size or [n]),
+        "batch_size": distinct(min(size, n) for size in batch_size or [n]),  # n: the full batch
         "seed": [seed],
         "dtype": [dtype],
     }
     given = Settings(**{name: choices[0] for name, choices in values.items()})
-    changes = combinations(values)  # to `given`, one for each row of the results
+    changes = combinations(values)  # to `given`, one for each variant
     if suspects:
         if len(changes) > 1:
             raise click.UsageError("--suspects changes one network: give each option once.")
         changes += single_changes(given, n)
-    rows = [row_of(given, change, seeds) for change in changes]
-    runs = [run for row in rows for run in row]
+    variants = [variant_of(given, change, seeds) for change in changes]
+    runs = [run for variant in variants for run in variant]
     baseline = baseline_of(training, test)
 
-    groups = rows  # The runs of a group are trained in turn, epoch by epoch.
-    shows_epochs = len(rows) <= MOST_ABREAST and seeds == 1
+    # One group is trained after the other; the runs of a group take turns, an epoch each.
+    groups = variants
+    shows_epochs = len(variants) <= MOST_ABREAST and seeds == 1
     if shows_epochs:
         groups = [runs]
     markdown = output_format == "markdown"
     if output_format != "csv":
         click.echo(title_of(hidden, {run.settings.batch_size for run in runs}, n))
         click.echo(f"\n    {command_of(values, suspects, seeds, epochs, data)}\n")
-        for line in notes(hidden, rows, shows_epochs, suspects, len(test)):
+        for line in notes(hidden, variants, shows_epochs, suspects, len(test)):
             click.echo(f"- {line}")
         click.echo()
     report: Report
     if output_format == "csv":
         report = Csv()
     elif not shows_epochs:
-        report = Ends(rows, markdown)
-    elif len(rows) == 1:
+        report = Ends(variants, markdown)
+    elif len(variants) == 1:
         report = EpochsOfOne(markdown)
     else:
-        report = EpochsAbreast(rows, markdown)
+        report = EpochsAbreast(variants, markdown)
 
     before = []
     if diagnose:
@@ -1216,9 +1226,9 @@ def main(
 
     if diagnose:
         after = [examine(run.network, training) for run in runs]
-        print_diagnosis(rows, before, after, markdown)
+        print_diagnosis(variants, before, after, markdown)
     if plot:
-        draw_picture(rows, baseline, training.images[:EXAMINED].T, plot)
+        draw_picture(variants, baseline, training.images[:EXAMINED].T, plot)
 
 
 if __name__ == "__main__":

@@ -154,10 +154,6 @@ COMPARISONS = {
         "",
         "hidden30_rand-0.5,rand_scale1_fixed_eta0.5_seed0_batch50000",
     ],
-    "--hidden 30 --init-scale 0.1 --init rand --seed 1 --buggy-prime --suspects --epochs 2": [
-        "hidden30_scale0.1_buggy_eta0.5_seed1",
-        "hidden30_scale0.1_fixed_eta0.5_seed1",
-    ],
     "--hidden 30 --buggy-prime --suspects --epochs 2": ["hidden30_scale1_buggy_eta0.5_seed0"],
     "--suspects --epochs 2": ["hidden0_scale1_none_eta0.5_seed0"],
 }
@@ -366,8 +362,8 @@ def test_only_the_fixed_derivative_agrees_with_differences_of_the_cost(
 def test_any_number_of_threads_gives_the_same_bits(
     dtype: str, mnist: mnist_loader.Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = first(mnist, 20_600, 3000)
-    for size in (20_600, 3600, 10):  # 3600: the last batch has 2600.
+    data = first(mnist, 5600, 2000)
+    for size in (5600, 1600, 10):  # 1600: the last batch has 800.
         found = []
         for threads in (1, 2, 3, 8, 16):
             monkeypatch.setattr(reproduce, "THREADS", threads)
