@@ -156,7 +156,8 @@ class Network:
 # The images
 
 ALL = slice(None)
-BLOCK = 500  # images; in a smaller block, a thread takes longer to start than it saves
+BLOCK = 1000  # images of the full batch in a block, few enough for a core's cache
+MINI_BLOCK = 500  # images of a mini-batch in a block; for less, a thread is not worth its start
 
 
 class Block(NamedTuple):
@@ -236,7 +237,7 @@ class Images:
             return
         for batch in in_parts(random.permutation(len(self)), size):
             blocks = []
-            for indices in in_parts(batch, BLOCK):
+            for indices in in_parts(batch, MINI_BLOCK):
                 blocks.append(
                     Block(self.images, indices=indices, pixels=ALL, labels=self.labels[indices])
                 )
@@ -959,9 +960,7 @@ def notes(
     first = variants[0][0].settings.seed
     last = variants[0][-1].settings.seed
     if first < last:
-        lines.append(
-            f"seeds {first} to {last}: mean cost and accuracy, lowest and highest accuracy"
-        )
+        lines.append(f"seeds {first} to {last}: means, lowest and highest; all predictions")
     if suspects:
         lines.append(
             "the network: that of the command; each row below it: the same with one change"
