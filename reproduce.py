@@ -799,7 +799,9 @@ def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path
         left, right = axes[2].get_xlim()
         z = np.linspace(min(left, -10), max(right, 10), 1001)
         axes[2].plot(z, sigmoid(z), color="0.5")
-        axes[2].set(xlabel="z2 before the training", ylabel="frequency of z2", ylim=(0, 1.2))
+        axes[2].set(
+            xlabel="z2 before the training", ylabel="frequency of z2, scaled", ylim=(0, 1.2)
+        )
         write_above_line(axes[2], 1, "sigmoid")
     if len(variants) > 1:
         figure.legend(loc="outside lower center")
@@ -808,7 +810,14 @@ def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path
 
 def write_above_line(axis: Any, y: float, text: str) -> None:
     """Write a text above the right end of a line, which is at the height `y` there."""
-    axis.text(0.99, y, text, transform=axis.get_yaxis_transform(), ha="right", va="bottom")
+    axis.annotate(
+        text,
+        xy=(0.99, y),
+        xycoords=axis.get_yaxis_transform(),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="right",
+    )
 
 
 # The command

@@ -92,7 +92,7 @@ def test_the_proof_with_one_seed() -> None:
 
 @pytest.mark.slow
 def test_a_constant_does_what_the_wrong_derivative_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    [wrong, constant] = re.findall(r"(\d{4}) images right, with 0\.2 .* (\d{4}), and", PROSE)[0]
+    [(wrong, constant)] = re.findall(r"has (\d+) images right, with .* it has (\d+), and", PROSE)
     training, test = reproduce.load_images()
     for prime, correct in ((reproduce.buggy_prime, wrong), (lambda a: 0.2, constant)):
         monkeypatch.setitem(reproduce.PRIMES, "buggy", prime)
@@ -107,11 +107,16 @@ def test_figures_of_the_images_the_weights_and_the_derivative() -> None:
     [total] = re.findall(r"add up to about (\d+)", PROSE)
     assert f"{images.sum(dtype=float) / len(images):.0f}" == total
     assert np.bincount(labels).argmax() == 1
+    x = images[:1000].T.astype(float)
     for seed in range(5):
         w2, w3 = reproduce.Run(reproduce.Settings(hidden=30, seed=seed)).network.weights
         assert w2.min() >= 0
         assert w3.min() >= 0
         assert w3.sum(axis=1).min() > 9  # whose sigmoid is 0.9999: every output starts near 1
+        for scale, about in (("1", 51), ("fan-in", 2), ("0.1", 5)):
+            settings = reproduce.Settings(hidden=30, init_scale=scale, seed=seed)
+            [z2, _], _ = reproduce.Run(settings).network.feedforward(x)
+            assert abs(z2.mean() - about) < 1
     [lowest] = re.findall(r"never below (0\.\d+)", PROSE)
     assert 0 <= reproduce.buggy_prime(np.linspace(0, 1, 1001)).min() - float(lowest) < 0.001
 
@@ -124,6 +129,12 @@ def test_where_training_moves_the_hidden_layer() -> None:
         reproduce.train_epoch(run, training, test)
         _, [_, a2, _] = run.network.feedforward(x)
         assert np.mean(a2 < 0.1) > 0.9  # "nearly 0 for most images"
+    for seed in range(5):
+        run = reproduce.Run(reproduce.Settings(30, "buggy", eta=5.0, seed=seed))
+        for _ in range(2):
+            reproduce.train_epoch(run, training, test)
+        [z2, _], _ = run.network.feedforward(x)
+        assert z2.mean() < -100  # "far below 0"
     run = reproduce.Run(reproduce.Settings(30, "fixed"))
     for _ in range(30):
         reproduce.train_epoch(run, training, test)
@@ -138,6 +149,15 @@ def test_the_lines_for_python_print_an_epoch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert process.stdout.startswith("Epoch(cost=131.03413")
+
+
+def test_the_speed_is_that_of_the_record() -> None:
+    record = (ROOT / "tests" / "benchmark.txt").read_text(encoding="utf-8")
+    [seconds] = re.findall(r"full-batch epoch takes (\S+) s on two cores, half of what JAX", PROSE)
+    [ours] = re.findall(r"^ +50000 +float64 +2 +reproduce\.py +(\S+)", record, re.M)
+    [jax] = re.findall(r"^ +50000 +float64 +2 +JAX +(\S+)", record, re.M)
+    assert f"{float(ours):.2f}" == seconds
+    assert float(jax) / float(ours) == pytest.approx(2, abs=0.3)
 
 
 def test_the_picture_is_there() -> None:
