@@ -100,7 +100,7 @@ CostAndGradient = tuple[float, list[Array], list[Array]]  # cost, nabla_w, nabla
 
 @dataclass
 class Network:
-    """A network of sigmoid neurons with the cross-entropy cost.
+    """A network of sigmoid neurons.
 
     For layers of sizes [784, hidden, 10] or [784, 10], weights[l] has shape (sizes[l+1],
     sizes[l]) and biases[l] (sizes[l+1], 1). With a hidden layer, weights[0] is w2 and
@@ -128,10 +128,10 @@ class Network:
         """Return the cost of m images, nabla_w and nabla_b, each summed over the images.
 
         `x` has shape (784, m); `y`, bool and one-hot, (10, m). These are equations BP1
-        to BP4 of Nielsen's chapter 2, BP1 in the form of chapter 3 for cross-entropy.
+        to BP4 of Nielsen's chapter 2, BP1 in the form of his chapter 3.
         """
         zs, activations = self.feedforward(x)
-        delta = activations[-1] - y  # BP1
+        delta = activations[-1] - y  # BP1: with cross-entropy, sigmoid_prime cancels
         nabla_b = [delta.sum(axis=1, keepdims=True)]  # BP3
         nabla_w = [delta @ activations[-2].T]  # BP4
         if len(self.weights) == 2:
