@@ -243,7 +243,9 @@ def test_figures_of_several_seeds_are_means_and_extremes() -> None:
 
 def test_epochs_side_by_side_are_those_of_the_csv() -> None:
     common = ["--hidden", 5, "--eta", 3, "--eta", 0.1, "--batch-size", 9, "--epochs", 4]
-    epochs, ends = tables_in(printed(run_small(*common)))
+    text = printed(run_small(*common))
+    epochs, ends = tables_in(text)
+    assert re.findall(r"^- ([A-Z]: .+)$", text, re.M) == ["A: --eta 3", "B: --eta 0.1"]
     rows = rows_of(run_small(*common, "--format", "csv"))
     for number, line in enumerate(epochs[1:]):
         cells = [str(number)]
