@@ -243,7 +243,8 @@ def test_figures_of_several_seeds_are_means_and_extremes() -> None:
 
 def test_epochs_side_by_side_are_those_of_the_csv() -> None:
     """After epoch 3 the first run takes as many images for a 1 as for a 3: the 1 is named."""
-    common = "--hidden 6 --init rand-0.5 --eta 1 --eta 0.1 --batch-size 9 --epochs 4".split()
+    arguments = "--hidden 6 --init rand-0.5 --eta 1 --eta 0.1 --batch-size 9 --epochs 4"
+    common = arguments.split()
     text = printed(run_small(*common))
     epochs, ends = tables_in(text)
     assert re.findall(r"^- ([A-Z]: .+)$", text, re.M) == ["A: --eta 1", "B: --eta 0.1"]
