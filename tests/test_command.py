@@ -411,8 +411,10 @@ def test_any_report_can_be_had_again_and_says_the_same_in_markdown(
 
 @pytest.mark.skipif(os.name == "nt", reason="a stand-in for it")
 def test_on_windows_the_command_has_double_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "name", "nt")
-    assert reproduce.as_option("data", r"C:\my data\x") == r'--data "C:\my data\x"'
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        option = reproduce.as_option("data", r"C:\my data\x")
+    assert option == r'--data "C:\my data\x"'
 
 
 # What is refused
