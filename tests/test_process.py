@@ -150,8 +150,8 @@ assert code == 1, code
 assert signal.getsignal(signal.SIGINT) is mine
 assert warnings.filters == filters
 assert (sys.stdout.errors, np.geterr()) == errors
-time.sleep(0.5)
-assert threading.active_count() == 1
+while threading.active_count() > 1:  # until the other threads have done their last block
+    time.sleep(0.01)
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
@@ -326,10 +326,13 @@ def test_progress_is_shown_on_a_terminal_and_erased(arguments: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "row"),
-    [("--buggy-prime --fixed-prime", " +[67] "), ("--suspects", "the network ")],
+    [
+        ("--buggy-prime --fixed-prime --epochs 100", r" +\d+ +\d"),
+        ("--suspects --epochs 10", "the network |--"),
+    ],
 )
 def test_ctrl_c_leaves_the_rows_so_far(arguments: str, row: str, part: list[str]) -> None:
-    common = [*part, "--hidden", "30", "--epochs", "10", *arguments.split()]
+    common = [*part, "--hidden", "30", *arguments.split()]
     terminal = Terminal(*common)
     while "\r15 of " not in terminal.text:
         assert terminal.read()
