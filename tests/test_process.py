@@ -263,6 +263,8 @@ class Terminal:
             stdout=end,
             stderr=end,
             env={**os.environ, "TERM": term},
+            # What a shell starts in the background, as these tests may be, ignores Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(end)
         self.text = ""
