@@ -94,7 +94,7 @@ def test_without_standard_error_there_is_the_table(part: list[str]) -> None:
 
 
 OVERFLOWING = [
-    "--hidden 30 --init randn --init-scale 100 --diagnose",
+    "--hidden 30 --init randn --init-scale 100 --epochs 3 --diagnose",
     "--init-scale 1e308 --dtype float32",
     "--hidden 3 --buggy-prime --init randn --eta 100 --batch-size 150 --epochs 5 --diagnose",
 ]
@@ -329,7 +329,7 @@ def test_progress_is_shown_on_a_terminal_and_erased(arguments: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "row"),
     [
-        ("--buggy-prime --fixed-prime --epochs 100", r" +\d+ +\d"),
+        ("--buggy-prime --fixed-prime --epochs 60", r" +\d+ +\d"),
         ("--suspects --epochs 10", "the network |--"),
     ],
 )

@@ -130,7 +130,7 @@ def test_where_training_moves_the_hidden_layer() -> None:
         [z2, _], [_, a2, _] = run.network.feedforward(x)
         return z2, a2
 
-    for seed in range(5):
+    for seed in range(3):
         for prime in reproduce.PRIMES:
             _, a2 = hidden_layer_after(1, prime=prime, init="rand-0.5,rand", seed=seed)
             assert np.mean(a2 < 0.1) > 0.9  # "nearly all of their outputs are then close to 0"
