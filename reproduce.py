@@ -38,8 +38,8 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 # This script shares out the images among threads of its own, which is faster than the threads of
-# BLAS. BLAS reads how many it may start when numpy is imported: a notebook may have done
-# that before, and then BLAS keeps its threads, and this script has one.
+# BLAS. BLAS reads how many it may start when numpy is imported: a notebook may have done that
+# before, and then BLAS keeps its threads, and this script has one.
 if "numpy" not in sys.modules:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["MKL_NUM_THREADS"] = "1"

@@ -4,7 +4,6 @@ import csv
 import inspect
 import io
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import mnist_loader
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ROOT / "tests" / "fixtures" / "nielsen_protocol2.pkl.gz"
-Run = Callable[..., Result]
 
 # No test may fail because the computer is slow, or busy with something else.
 hypothesis.settings.register_profile(
