@@ -17,40 +17,39 @@ Of the 10,000 test images 784-10 has 8653 right, and 784-30-10 has 1135: those t
 last command shows why: see README.md.
 
 z, a, delta, nabla_w, nabla_b and eta are as in Nielsen's book "Neural Networks and Deep
-Learning". Here x is a batch, with a column for each image.
+Learning". Here x holds many images, with a column for each.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import math
 import os
 import shlex
-import string
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
 # This script shares out the images among threads of its own, which is faster than the threads of
-# BLAS. BLAS reads how many it may start when numpy is imported: a notebook may have done that
-# before, and then BLAS keeps its threads, and this script has one.
+# BLAS. BLAS reads how many it may start when numpy is imported. Where that was done before, as in
+# a notebook, BLAS has its threads already, and this script makes do with one, unless the user
+# had set OPENBLAS_NUM_THREADS=1 before.
 if "numpy" not in sys.modules:
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    os.environ["MKL_NUM_THREADS"] = "1"
-    os.environ["VECLIB_MAXIMUM_THREADS"] = "1"
+    os.environ.update(OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", VECLIB_MAXIMUM_THREADS="1")
 
 import click
 import numpy as np
 
 import mnist_loader
 
-__version__ = "4.0"
+__version__ = "5.0"
 
 THREADS = 1
 if os.environ.get("OPENBLAS_NUM_THREADS") == "1":
@@ -111,6 +110,12 @@ class Network:
     biases: list[Array]
     prime: Callable[[Array], Array] = fixed_prime
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of all weights and biases."""
+        dtype: np.dtype[Any] = self.weights[0].dtype
+        return dtype
+
     def feedforward(self, x: Array) -> tuple[list[Array], list[Array]]:
         """Return the weighted inputs z layer by layer, and the activations, x first.
 
@@ -131,15 +136,16 @@ class Network:
         to BP4 of Nielsen's chapter 2, BP1 in the form of his chapter 3.
         """
         zs, activations = self.feedforward(x)
+        nabla_w: list[Array] = []
+        nabla_b: list[Array] = []
         delta = activations[-1] - y  # BP1: with cross-entropy, sigmoid_prime cancels
-        nabla_b = [delta.sum(axis=1, keepdims=True)]  # BP3
-        nabla_w = [delta @ activations[-2].T]  # BP4
-        if len(self.weights) == 2:
-            _, w3 = self.weights
-            _, a2, _ = activations
-            delta = (w3.T @ delta) * self.prime(a2)  # BP2, where the question has its bug
-            nabla_b.insert(0, delta.sum(axis=1, keepdims=True))
-            nabla_w.insert(0, delta @ x.T)
+        for layer in reversed(range(len(self.weights))):
+            a = activations[layer]  # which the layer is given
+            nabla_b.insert(0, delta.sum(axis=1, keepdims=True))  # BP3
+            nabla_w.insert(0, delta @ a.T)  # BP4
+            if layer > 0:
+                w = self.weights[layer]
+                delta = (w.T @ delta) * self.prime(a)  # BP2, where the question has its bug
         return cross_entropy(zs[-1], y), nabla_w, nabla_b
 
     def step(self, rate: float, nabla_w: list[Array], nabla_b: list[Array]) -> None:
@@ -148,40 +154,18 @@ class Network:
             nabla *= rate
             parameter -= nabla
 
-    def restricted_to(self, pixels: Array | slice) -> Network:
-        """Return the network of these inputs alone: it does the same if the others are 0."""
+    def restricted_to(self, pixels: Array | None) -> Network:
+        """Return this network for these pixels alone: it does the same if all others are 0."""
+        if pixels is None:
+            return self
         return Network([self.weights[0][:, pixels], *self.weights[1:]], self.biases, self.prime)
 
 
 # The images
 
-ALL = slice(None)
-BLOCK = 1000  # images of the full batch in a block, few enough for a core's cache
+BLOCK = 1000  # images in a block of the full batch, or of the test
 MINI_BLOCK = 500  # images of a mini-batch in a block; for less, a thread is not worth its start
-
-
-class Block(NamedTuple):
-    """The m images that a thread works on at a time: images[indices].
-
-    Those of Images.blocks have images of their own, without the pixels that are 0 in all of them.
-    Those of a mini-batch share all training images, and pick theirs by `indices`.
-    """
-
-    images: Array  # float32, with a row for each image
-    indices: Array | slice
-    pixels: Array | slice  # which of the 784 pixels the rows have
-    labels: Array  # of the m images, shape (m,)
-
-    def x(self, dtype: np.dtype[Any]) -> Array:
-        """Return the m images as columns.
-
-        They are kept as float32, which takes half the memory, and converted here, by the thread.
-        """
-        return self.images[self.indices].T.astype(dtype, copy=False)
-
-    def y(self) -> Array:
-        """Return the labels as one-hot columns, bool of shape (10, m)."""
-        return np.equal(self.labels, np.arange(10)[:, np.newaxis])
+DIGITS = np.arange(10)[:, np.newaxis]  # as a column
 
 
 def in_parts(indices: Array, size: int) -> list[Array]:
@@ -201,32 +185,51 @@ def sorted_by_margins(images: Array) -> Array:
 
 
 class Images:
-    """Images, float32 of shape (n, 784), and their labels, (n,)."""
+    """Images and their labels: all those of training or test, or a block, a part of them.
 
-    def __init__(self, images: Array, labels: Array) -> None:
-        self.images = images
-        self.labels = labels
+    A batch is a list of blocks, and a thread works on a block at a time. `blocks` and `batches`
+    are for all images, and not for a block.
+
+    Blocks of a mini-batch share the array of all images, and have `rows` of it, which are copied
+    by the thread that needs them. Blocks of the full batch, and of the test, are the same in each
+    epoch: they have arrays of their own, without the pixels that are 0 in all of their images.
+    That is for speed, and changes nothing: there the gradient is 0, too.
+    """
+
+    def __init__(
+        self,
+        images: Array,
+        labels: Array,
+        rows: Array | slice = slice(None),
+        pixels: Array | None = None,
+    ) -> None:
+        self.images = images  # float32, which takes half the memory of float64
+        self.rows = rows
+        self.labels = labels[rows]  # shape (n,)
+        self.pixels = pixels  # those of the 784 that are columns of `images`; None: all
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    @cached_property
-    def blocks(self) -> list[Block]:
-        """All images, in blocks: the full batch.
+    def x(self, dtype: np.dtype[Any]) -> Array:
+        """Return the images as columns of this dtype."""
+        return self.images[self.rows].T.astype(dtype, copy=False)
 
-        For speed, a block lacks the pixels that are 0 in all of its images, as the gradient is 0
-        there, too. Images that have like margins have more of these pixels in common.
-        """
+    def y(self) -> Array:
+        """Return the labels as one-hot columns, bool of shape (10, n)."""
+        return np.equal(self.labels, DIGITS)
+
+    @cached_property
+    def blocks(self) -> list[Images]:
+        """All images, in blocks. Those of like margins, side by side, lack more pixels together."""
         blocks = []
         for indices in in_parts(sorted_by_margins(self.images), BLOCK):
             images = self.images[indices]
             pixels = np.flatnonzero(images.any(axis=0))
-            blocks.append(
-                Block(images[:, pixels], indices=ALL, pixels=pixels, labels=self.labels[indices])
-            )
+            blocks.append(Images(images[:, pixels], self.labels[indices], pixels=pixels))
         return blocks
 
-    def batches(self, size: int, random: np.random.RandomState) -> Iterator[list[Block]]:
+    def batches(self, size: int, random: np.random.RandomState) -> Iterator[list[Images]]:
         """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
 
         If `size` is all images or more, the only batch is the full one, and no random numbers
@@ -236,12 +239,7 @@ class Images:
             yield self.blocks
             return
         for batch in in_parts(random.permutation(len(self)), size):
-            blocks = []
-            for indices in in_parts(batch, MINI_BLOCK):
-                blocks.append(
-                    Block(self.images, indices=indices, pixels=ALL, labels=self.labels[indices])
-                )
-            yield blocks
+            yield [Images(self.images, self.labels, rows) for rows in in_parts(batch, MINI_BLOCK)]
 
 
 def load_images(path: Path | None = None) -> tuple[Images, Images]:
@@ -256,52 +254,90 @@ def load_images(path: Path | None = None) -> tuple[Images, Images]:
 # Where a run starts
 
 
+def rand(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return an array that is uniform from 0 to 1."""
+    return random.rand(rows, columns)
+
+
 def rand_minus_half(random: np.random.RandomState, rows: int, columns: int) -> Array:
     """Return an array that is uniform from -1/2 to 1/2, by the same draws as `rand`."""
     return random.rand(rows, columns) - 0.5
 
 
-PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
-INITS: dict[str, Callable[[np.random.RandomState, int, int], Array]] = {  # rows, columns
-    "rand": np.random.RandomState.rand,
-    "rand-0.5": rand_minus_half,
-    "randn": np.random.RandomState.randn,
+def rand_fan_in(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return what `rand` returns, divided by the square root of a neuron's number of inputs.
+
+    These are the columns of a weight matrix. Biases have one column, and are not changed.
+    """
+    return random.rand(rows, columns) / math.sqrt(columns)
+
+
+def randn(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return an array of the standard normal distribution."""
+    return random.randn(rows, columns)
+
+
+def randn_fan_in(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return what `randn` returns, divided as in `rand_fan_in`: see Nielsen, chapter 3."""
+    return random.randn(rows, columns) / math.sqrt(columns)
+
+
+def glorot(random: np.random.RandomState, rows: int, columns: int) -> Array:
+    """Return an array that is uniform, with a variance of 2/(inputs + outputs).
+
+    This is equation 16 of Glorot and Bengio, "Understanding the difficulty of training deep
+    feedforward neural networks" (2010). Their biases are 0, and these are not: it makes no
+    difference here.
+    """
+    limit = math.sqrt(6 / (rows + columns))
+    return random.uniform(-limit, limit, (rows, columns))
+
+
+# How w2 and b2 are drawn, and how w3 and b3. Without a hidden layer, there is the first alone.
+INITS = {
+    "rand": (rand, rand),
+    "rand-0.5": (rand_minus_half, rand_minus_half),
+    "rand-0.5-w2": (rand_minus_half, rand),
+    "rand-0.5-w3": (rand, rand_minus_half),
+    "rand-fan-in": (rand_fan_in, rand_fan_in),
+    "randn": (randn, randn),
+    "randn-fan-in": (randn_fan_in, randn_fan_in),
+    "glorot": (glorot, glorot),
 }
+PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
 DTYPES = ["float64", "float32"]
-FULL_BATCH = sys.maxsize  # a batch size that no data exceeds
+FULL_BATCH = sys.maxsize  # a batch size that no data exceeds: `main` makes it their number
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What defines a run, except the data and the number of epochs.
-
-    `init` and `init_scale` have one value for both layers, or two with a comma between them:
-    "rand-0.5,rand" is rand-0.5 for the hidden layer (w2, b2), rand for the output layer (w3, b3).
-    """
+    """What defines a run, except the data and the number of epochs."""
 
     hidden: int = 0  # neurons; 0 is the 784-10 network
     prime: str = "fixed"  # a key of PRIMES, which only a hidden layer uses
     init: str = "rand"  # a key of INITS
-    init_scale: str = "1"  # a factor, or "fan-in"
+    init_scale: float = 1.0  # a factor for all weights and biases: r in the question
     eta: float = 0.5
     batch_size: int = FULL_BATCH  # images per step
     seed: int = 0
     dtype: str = "float64"  # of DTYPES
 
 
-# The changes that --suspects makes to the network as it is given, one at a time. A change to what
-# it is already is skipped: so the question's own values are here, for those who start from others.
+# The changes that --suspects makes to the network that is given, one at a time. Those that change
+# nothing are left out: the question's own values are here for those who start from others.
 SUSPECTS: list[tuple[str, Any]] = [
     ("prime", "buggy"),
     ("prime", "fixed"),
     ("init", "rand"),
     ("init", "rand-0.5"),
+    ("init", "rand-0.5-w2"),
+    ("init", "rand-0.5-w3"),
+    ("init", "rand-fan-in"),
     ("init", "randn"),
-    ("init", "rand-0.5,rand"),
-    ("init", "rand,rand-0.5"),
-    ("init_scale", "1"),
-    ("init_scale", "fan-in"),
-    ("init_scale", "0.1"),
+    ("init", "randn-fan-in"),
+    ("init", "glorot"),
+    ("init_scale", 1.0),
+    ("init_scale", 0.1),
     ("eta", 0.5),
     ("eta", 1.0),
     ("eta", 5.0),
@@ -310,41 +346,23 @@ SUSPECTS: list[tuple[str, Any]] = [
 ]
 
 
-def by_layer(setting: str, layers: int) -> list[str]:
-    """Return `init` or `init_scale` layer by layer, the hidden layer first."""
-    values = setting.split(",")
-    if len(values) == 1:
-        return values * layers
-    if len(values) != layers:
-        raise ValueError(f"{setting} is for {len(values)} layers; this network has {layers}")
-    return values
-
-
 def initial_network(settings: Settings, random: np.random.RandomState) -> Network:
     """Return the network that a run starts from.
 
-    They are drawn in the order of the question's script, all weights, layer by layer, and then
-    all biases: uniform from 0 to 1 ("rand"), the same minus 1/2, or standard normal ("randn").
-    A factor multiplies all of them, as r in the question; "fan-in" divides each weight by
-    the square root of its neuron's number of inputs (Nielsen, chapter 3), but no bias.
-    Raises KeyError or ValueError if a setting is not known.
+    It is drawn in the order of the question's script: all weights, layer by layer, and then all
+    biases.
     """
     sizes = [784, 10]
     if settings.hidden:
         sizes = [784, settings.hidden, 10]
-    layers = range(len(sizes) - 1)
-    inits = [INITS[name] for name in by_layer(settings.init, len(layers))]
-    weights = [inits[layer](random, sizes[layer + 1], sizes[layer]) for layer in layers]
-    biases = [inits[layer](random, sizes[layer + 1], 1) for layer in layers]
-    for layer, scale in enumerate(by_layer(settings.init_scale, len(layers))):
-        if scale == "fan-in":
-            weights[layer] /= math.sqrt(sizes[layer])
-        else:
-            weights[layer] *= float(scale)
-            biases[layer] *= float(scale)
+    shapes = list(zip(sizes[1:], sizes))  # of the weights, layer by layer
+    draws = INITS[settings.init]
+    weights = [draw(random, rows, columns) for draw, (rows, columns) in zip(draws, shapes)]
+    biases = [draw(random, rows, 1) for draw, (rows, _) in zip(draws, shapes)]
+    scale = settings.init_scale
     return Network(
-        [w.astype(settings.dtype) for w in weights],
-        [b.astype(settings.dtype) for b in biases],
+        [(scale * w).astype(settings.dtype) for w in weights],
+        [(scale * b).astype(settings.dtype) for b in biases],
         PRIMES[settings.prime],
     )
 
@@ -367,27 +385,51 @@ class Epoch(NamedTuple):
         return self.correct / sum(self.predicted)
 
 
-@dataclass
 class Run:
     """A network in training, and what has become of it so far."""
 
-    settings: Settings
-    name: str = "the network"  # or the options in which it differs from others
-    epochs: list[Epoch] = field(default_factory=list)
-    steps: int = 0
-    random: np.random.RandomState = field(init=False)  # draws weights, then orders of the images
-    network: Network = field(init=False)
+    def __init__(self, settings: Settings, name: str = "") -> None:
+        self.settings = settings
+        self.name = name or "the network"  # or the options in which it differs from others
+        self.random = np.random.RandomState(settings.seed)  # draws weights, then orders of images
+        self.network = initial_network(settings, self.random)
+        self.epochs: list[Epoch] = []
+        self.steps = 0
 
-    def __post_init__(self) -> None:
-        self.random = np.random.RandomState(self.settings.seed)
-        self.network = initial_network(self.settings, self.random)
+
+Variant = list[Run]  # runs of one name, which differ in their seed alone
+Group = list[Run]  # runs that are trained in turns: a variant, or all that stand side by side
 
 
 # Training
 
 
-class DivergenceError(click.ClickException):
-    """A weight is not a number, or so large that products overflow. click prints it in a line."""
+class DivergenceError(ArithmeticError):
+    """A weight is not a number, or so large that products overflow."""
+
+
+def train(
+    groups: list[Group], epochs: int, shown: range, training: Images, test: Images
+) -> Iterator[Group]:
+    """Train one group of runs after the other; the runs of a group take turns, an epoch each.
+
+    Yields a group after each epoch whose number, from 0 on, is in `shown`, and after the last.
+    Raises DivergenceError.
+    """
+    total = epochs * sum(len(group) for group in groups)
+    done = 0
+    try:
+        for group in groups:
+            for number in range(epochs):
+                for run in group:
+                    show_progress(f"{done} of {total} epochs")
+                    train_epoch(run, training, test)
+                    done += 1
+                if number in shown or number == epochs - 1:
+                    show_progress("")
+                    yield group
+    finally:
+        show_progress("")
 
 
 def train_epoch(run: Run, training: Images, test: Images) -> None:
@@ -402,43 +444,42 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
     with np.errstate(all="ignore"):  # Overflow is looked for below, in the weights.
         for batch in training.batches(settings.batch_size, run.random):
             batch_cost, nabla_w, nabla_b = gradient(network, batch)
-            m = sum(len(block.labels) for block in batch)
+            m = sum(len(block) for block in batch)
             network.step(settings.eta / m, nabla_w, nabla_b)
             cost += batch_cost
             run.steps += 1
-    number = len(run.epochs)  # of this epoch; the first is 0
+        correct, predicted = evaluate(network, test)
     limit = math.sqrt(np.finfo(settings.dtype).max)  # No product of two overflows below it.
     for parameter in network.weights + network.biases:
         if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
-                f"{run.name}, seed {settings.seed}: after epoch {number} weights are "
-                f"larger than {limit:.1e}, or not numbers; try a smaller --eta or --init-scale."
+                f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights are "
+                f"larger than {limit:.1e}, or not numbers; try a smaller eta or init scale."
             )
-    correct, predicted = evaluate(network, test)
     run.epochs.append(Epoch(cost / len(training), correct, predicted))
 
 
-def gradient(network: Network, batch: list[Block]) -> CostAndGradient:
+def gradient(network: Network, batch: list[Images]) -> CostAndGradient:
     """Return the cost of a batch, nabla_w and nabla_b, each summed over its images."""
-    if len(batch) == 1 and batch[0].pixels is ALL:  # for speed: nothing to add or to complete
-        return block_gradient(network, batch[0])
-    cost = 0.0
-    nabla_w = [np.zeros_like(w) for w in network.weights]
-    nabla_b = [np.zeros_like(b) for b in network.biases]
     results = in_threads(partial(block_gradient, network), batch)
+    cost, nabla_w, nabla_b = results[0]
     # Added in the order of the blocks, the sums do not depend on the number of threads.
-    for block, (block_cost, block_nabla_w, block_nabla_b) in zip(batch, results):
+    for block_cost, block_nabla_w, block_nabla_b in results[1:]:
         cost += block_cost
-        nabla_w[0][:, block.pixels] += block_nabla_w[0]  # which has columns for these alone
-        for nabla, block_nabla in zip(nabla_w[1:] + nabla_b, block_nabla_w[1:] + block_nabla_b):
+        for nabla, block_nabla in zip(nabla_w + nabla_b, block_nabla_w + block_nabla_b):
             nabla += block_nabla
     return cost, nabla_w, nabla_b
 
 
-def block_gradient(network: Network, block: Block) -> CostAndGradient:
-    """Return the like of `gradient` for one block; nabla_w[0] has columns for its pixels alone."""
-    x = block.x(network.weights[0].dtype)
-    return network.restricted_to(block.pixels).backprop(x, block.y())
+def block_gradient(network: Network, block: Images) -> CostAndGradient:
+    """Return the cost of a block, nabla_w and nabla_b, each summed over its images."""
+    x = block.x(network.dtype)
+    cost, nabla_w, nabla_b = network.restricted_to(block.pixels).backprop(x, block.y())
+    if block.pixels is not None:
+        full = np.zeros_like(network.weights[0])
+        full[:, block.pixels] = nabla_w[0]
+        nabla_w[0] = full
+    return cost, nabla_w, nabla_b
 
 
 def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:
@@ -448,40 +489,44 @@ def evaluate(network: Network, test: Images) -> tuple[int, list[int]]:
     return int(np.sum(digits == labels)), np.bincount(digits, minlength=10).tolist()
 
 
-def classify(network: Network, block: Block) -> Array:
+def classify(network: Network, block: Images) -> Array:
     """Return the digit that the network sees in each of the m images of a block, shape (m,).
 
     The digit is the argmax of the activations, not of z: where they are rounded to 1
     they tie, and the lowest of these digits wins, as it does in the question.
     """
-    x = block.x(network.weights[0].dtype)
+    x = block.x(network.dtype)
     _, activations = network.restricted_to(block.pixels).feedforward(x)
     digits: Array = activations[-1].argmax(axis=0)
     return digits
 
 
-def in_threads(function: Callable[[Block], Any], blocks: list[Block]) -> list[Any]:
+def in_threads(function: Callable[[Images], Any], blocks: list[Images]) -> list[Any]:
     """Return what the function returns for each of the blocks.
 
-    The threads are new each time. Those of a pool would be missing in a process that the user
-    forks, and would keep Ctrl-C waiting.
+    An error in one thread, or Ctrl-C, stops the others after the block at which each is, and is
+    raised here. The threads are new each time: those of a pool would be missing in a process that
+    the user forks, and would keep Ctrl-C waiting.
     """
+    if len(blocks) == 1:
+        return [function(blocks[0])]
+    count = min(THREADS, len(blocks))
+    # Threads pop from the end: first the numbers of all blocks, and then each a None, and stop.
+    todo = [None] * count + list(range(len(blocks)))
     results: list[Any] = [None] * len(blocks)
     errors: list[BaseException] = []
-    numbers = iter(range(len(blocks)))  # Each thread takes the next; Python's lock guards it.
 
     def work() -> None:
         try:
             with np.errstate(all="ignore"):  # which each thread has for itself
-                for number in numbers:
+                for number in iter(todo.pop, None):
                     if errors:
                         break
                     results[number] = function(blocks[number])
         except BaseException as error:
             errors.append(error)
 
-    others = min(THREADS, len(blocks)) - 1
-    threads = [Thread(target=work, daemon=True) for _ in range(others)]
+    threads = [Thread(target=work, daemon=True) for _ in range(count - 1)]
     for thread in threads:
         thread.start()
     work()  # in this thread, too
@@ -510,90 +555,123 @@ def baseline_of(training: Images, test: Images) -> Epoch:
 
 # What is measured of the hidden layer
 
-EXAMINED = 1000  # z2 and a2 are measured on this many training images, the first
-
-FIGURES = {
-    "mean z2": f"mean weighted input of the hidden layer, for the first {EXAMINED:,} images",
-    "least z2": "the smallest |z2| among them",
-    "a2 varies": "standard deviation of a hidden neuron's output, where it is largest",
-    "nabla w2": "norm of the mean gradient for w2 over all training images",
-    "fixed": "what nabla w2 is with the right derivative",
-    "nabla w3": "norm of the mean gradient for w3",
-}
+EXAMINED = 1000  # z2 and a2 are measured on the first so many training images
 
 
-def examine(network: Network, training: Images) -> dict[str, float]:
-    """Return the FIGURES of a network with a hidden layer, at its present weights."""
-    examined = training.images[:EXAMINED].T.astype(network.weights[0].dtype)
-    zs, activations = network.feedforward(examined)
+class Measurement(NamedTuple):
+    """What was measured of a network: a column of --diagnose."""
+
+    heading: str
+    explanation: str
+    value: float
+
+
+def examined(training: Images) -> Array:
+    """Return the images on which z2 and a2 are measured, as columns."""
+    return training.images[:EXAMINED].T
+
+
+def examine(network: Network, training: Images) -> list[Measurement]:
+    """Measure a network with a hidden layer, at its present weights."""
+    zs, activations = network.feedforward(examined(training))
+    z2 = zs[0]
+    a2 = activations[1]
     n = len(training)
-    _, nabla_w, _ = gradient(network, training.blocks)
-    _, fixed_nabla_w, _ = gradient(replace(network, prime=fixed_prime), training.blocks)
-    return {
-        "mean z2": float(zs[0].mean()),
-        "least z2": float(np.abs(zs[0]).min()),
-        "a2 varies": float(activations[1].std(axis=1).max()),
-        "nabla w2": float(np.linalg.norm(nabla_w[0])) / n,
-        "fixed": float(np.linalg.norm(fixed_nabla_w[0])) / n,
-        "nabla w3": float(np.linalg.norm(nabla_w[1])) / n,
-    }
+    _, [nabla_w2, nabla_w3], _ = gradient(network, training.blocks)
+    _, [fixed_nabla_w2, _], _ = gradient(replace(network, prime=fixed_prime), training.blocks)
+    return [
+        Measurement(
+            "mean z2",
+            f"mean weighted input of the hidden layer, for the first {EXAMINED:,} images",
+            float(z2.mean()),
+        ),
+        Measurement(
+            "least z2",
+            "the smallest absolute z2 among them",
+            float(np.abs(z2).min()),
+        ),
+        Measurement(
+            "a2 varies",
+            "standard deviation of a hidden neuron's output, where it is largest",
+            float(a2.std(axis=1).max()),
+        ),
+        Measurement(
+            "nabla w2",
+            "norm of the mean gradient for w2 over all training images",
+            float(np.linalg.norm(nabla_w2)) / n,
+        ),
+        Measurement(
+            "fixed w2",
+            "what nabla w2 is with the right derivative",
+            float(np.linalg.norm(fixed_nabla_w2)) / n,
+        ),
+        Measurement(
+            "nabla w3",
+            "norm of the mean gradient for w3",
+            float(np.linalg.norm(nabla_w3)) / n,
+        ),
+    ]
 
 
 # What is printed
 
 
-Variant = list[Run]  # runs of one name, which differ in their seed alone
-Columns = list[tuple[str, str]]  # the heading of each, and how `format` aligns it, like ">8"
+class Cell(NamedTuple):
+    """A cell of a table, and what all cells of its column have in common."""
+
+    heading: str
+    alignment: str  # and width, as `format` has them: ">8"; empty in CSV
+    text: str
 
 
-class Table:
-    """Prints a table row by row, in plain text or in Markdown."""
-
-    def __init__(self, columns: Columns, markdown: bool) -> None:
-        self.alignments = [alignment for _, alignment in columns]
-        self.markdown = markdown
-        self.print_row([heading for heading, _ in columns])
-        if markdown:
-            rules = {"<": "---", ">": "---:"}
-            self.print_row([rules[alignment[0]] for alignment in self.alignments])
-
-    def print_row(self, cells: list[str]) -> None:
-        """Print a row, of a text for each column."""
-        if self.markdown:
-            click.echo(f"| {' | '.join(cell.strip() for cell in cells)} |")
-        else:
-            aligned = [format(cell, how) for cell, how in zip(cells, self.alignments)]
-            click.echo(" ".join(aligned).rstrip())
+def print_row(row: list[Cell], style: str) -> None:
+    """Print the texts of a row, in the style of a plain table, Markdown or CSV."""
+    if style == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerow([cell.text for cell in row])
+        sys.stdout.flush()  # as click.echo does
+    elif style == "markdown":
+        click.echo(f"| {' | '.join(cell.text.strip() for cell in row)} |")
+    else:
+        aligned = [format(cell.text, cell.alignment) for cell in row]
+        click.echo(" ".join(aligned).rstrip())
 
 
-def result_columns(seeds: int) -> Columns:
-    """Return the columns of what `results_of` returns."""
-    columns = [("cost", ">11")]
-    if seeds == 1:
-        columns += [("correct", ">8")]
-    columns += [("accuracy", ">9")]
-    if seeds > 1:
-        columns += [("lowest", ">8"), ("highest", ">8")]
-    columns += [(" most predicted", "<")]  # The blank sets it apart.
-    return columns
+def print_table(rows: Iterable[list[Cell]], style: str) -> None:
+    """Print rows as they come, and above the first the headings of its cells."""
+    for number, row in enumerate(rows):
+        if number == 0:
+            print_row([cell._replace(text=cell.heading) for cell in row], style)
+            if style == "markdown":
+                rules = {"<": "---", ">": "---:"}
+                print_row([cell._replace(text=rules[cell.alignment[0]]) for cell in row], style)
+        print_row(row, style)
 
 
-def results_of(epochs: list[Epoch]) -> list[str]:
-    """Return the cells of an epoch, or of the epochs of several seeds together."""
+def results_of(epochs: list[Epoch]) -> list[Cell]:
+    """Return the cells for an epoch, or for the epochs of several seeds together."""
     cost = sum(epoch.cost for epoch in epochs) / len(epochs)
     correct = sum(epoch.correct for epoch in epochs)
     predicted = np.sum([epoch.predicted for epoch in epochs], axis=0)
     total = predicted.sum()
     digit = predicted.argmax()
-    cells = [cost_text(cost)]
+    row = [Cell("cost", ">11", cost_text(cost))]
     if len(epochs) == 1:
-        cells += [str(correct)]
-    cells += [f"{correct / total:.2%}"]
+        row.append(Cell("correct", ">8", str(correct)))
+    row.append(Cell("accuracy", ">9", f"{correct / total:.2%}"))
     if len(epochs) > 1:
         accuracies = [epoch.accuracy for epoch in epochs]
-        cells += [f"{min(accuracies):.2%}", f"{max(accuracies):.2%}"]
-    cells += [f" {digit} ({predicted[digit] / total:.2%})"]
-    return cells
+        row.append(Cell("lowest", ">8", f"{min(accuracies):.2%}"))
+        row.append(Cell("highest", ">8", f"{max(accuracies):.2%}"))
+    # The blank sets this column apart: it alone is aligned to the left.
+    row.append(Cell(" most predicted", "<", f" {digit} ({predicted[digit] / total:.2%})"))
+    return row
+
+
+def printed_name(name: str, style: str) -> str:
+    """Return a name of runs; in Markdown as code, as some forums make a dash of two hyphens."""
+    if style == "markdown" and name.startswith("--"):
+        return f"`{name}`"
+    return name
 
 
 def cost_text(cost: float, digits: int = 6) -> str:
@@ -603,132 +681,81 @@ def cost_text(cost: float, digits: int = 6) -> str:
     return f"{cost:.2e}"
 
 
-class Report:
-    """What is printed of runs in training. Each kind of report does some of this.
-
-    `runs` are those of a group that `main` trains in turn: a variant, or all runs, if their epochs
-    are shown.
-    """
-
-    def print_epoch(self, number: int, runs: list[Run]) -> None:
-        """Print an epoch that these runs have just finished."""
-
-    def print_end(self, runs: list[Run]) -> None:
-        """Print how these runs, which have just finished their last epoch, ended."""
-
-    def finish(self, baseline: Epoch) -> None:
-        """Print what stands below the last run."""
+LETTERS = "ABCD"
+MOST_ABREAST = len(LETTERS)
 
 
-class EpochsOfOne(Report):
-    """Each epoch of a single run."""
-
-    def __init__(self, markdown: bool) -> None:
-        self.table = Table([("epoch", ">8")] + result_columns(1), markdown)
-
-    def print_epoch(self, number: int, runs: list[Run]) -> None:
-        self.table.print_row([str(number)] + results_of([runs[0].epochs[-1]]))
-
-    def finish(self, baseline: Epoch) -> None:
-        self.table.print_row(["baseline"] + results_of([baseline]))
+def epoch_row(label: str, epochs: list[Epoch]) -> list[Cell]:
+    """Return the row of this label for an epoch of one to MOST_ABREAST runs, side by side."""
+    if len(epochs) == 1:
+        return [Cell("epoch", ">8", label)] + results_of(epochs)
+    row = [Cell("epoch", ">5", label)]
+    for letter, epoch in zip(LETTERS, epochs):
+        row.append(Cell(f"{letter}: cost", ">8", cost_text(epoch.cost, 4)))
+        row.append(Cell("accuracy", ">8", f"{epoch.accuracy:.2%}"))
+    return row
 
 
-class Ends(Report):
-    """A row for each variant: how it ended; of several seeds, their means."""
+def epoch_rows(trained: Iterable[list[Run]]) -> Iterator[list[Cell]]:
+    """Yield the row for each epoch of the runs, side by side."""
+    for runs in trained:
+        yield epoch_row(str(len(runs[0].epochs) - 1), [run.epochs[-1] for run in runs])
 
-    def __init__(self, variants: list[Variant], markdown: bool) -> None:
-        self.seeds = len(variants[0])
-        names = [variant[0].name for variant in variants]
-        width = max(len(name) for name in ["baseline"] + names)
-        columns = [("", f"<{width}"), ("steps", ">7")] + result_columns(self.seeds)
-        self.table = Table(columns, markdown)
 
-    def print_end(self, runs: list[Run]) -> None:
+def end_rows(
+    ended: Iterable[Variant], variants: list[Variant], baseline: Epoch, style: str
+) -> Iterator[list[Cell]]:
+    """Yield a row for each variant, as soon as it has ended; of several seeds, their means."""
+    names = ["baseline"] + [variant[0].name for variant in variants]
+    width = max(len(name) for name in names)
+    for runs in ended:
         last = [run.epochs[-1] for run in runs]
-        self.table.print_row([runs[0].name, str(runs[0].steps)] + results_of(last))
-
-    def finish(self, baseline: Epoch) -> None:
-        of_each_seed = [baseline] * self.seeds  # for the columns of the other rows
-        self.table.print_row(["baseline", ""] + results_of(of_each_seed))
+        yield end_row(printed_name(runs[0].name, style), width, str(runs[0].steps), last)
+    of_each_seed = [baseline] * len(variants[0])  # for the columns of the other rows
+    yield end_row("baseline", width, "", of_each_seed)
 
 
-MOST_ABREAST = 4
-LETTERS = string.ascii_uppercase[:MOST_ABREAST]
+def end_row(name: str, width: int, steps: str, epochs: list[Epoch]) -> list[Cell]:
+    """Return the row for the last epoch of a run, or of those that differ in their seed."""
+    return [Cell("", f"<{width}", name), Cell("steps", ">7", steps)] + results_of(epochs)
 
 
-class EpochsAbreast(Report):
-    """Each epoch of up to MOST_ABREAST runs side by side, and then how they ended."""
-
-    def __init__(self, variants: list[Variant], markdown: bool) -> None:
-        self.variants = variants
-        self.markdown = markdown
-        columns = [("epoch", ">5")]
-        for letter, _ in zip(LETTERS, variants):
-            columns += [(f"{letter}: cost", ">8"), ("accuracy", ">8")]
-        self.table = Table(columns, markdown)
-
-    def print_epoch(self, number: int, runs: list[Run]) -> None:
-        cells = [str(number)]
-        for run in runs:
-            epoch = run.epochs[-1]
-            cells += [cost_text(epoch.cost, 4), f"{epoch.accuracy:.2%}"]
-        self.table.print_row(cells)
-
-    def finish(self, baseline: Epoch) -> None:
-        click.echo()
-        ends = Ends(self.variants, self.markdown)
-        for variant in self.variants:
-            ends.print_end(variant)
-        ends.finish(baseline)
-
-
-class Csv(Report):
-    """A row for each run and epoch, with the cost in full precision."""
-
-    def __init__(self) -> None:
-        self.writer = csv.writer(sys.stdout, lineterminator="\n")
-        settings = [setting.name for setting in fields(Settings)]
-        figures = ["epoch", "steps", "cost", "correct", "total", "top_digit", "top_count"]
-        self.writer.writerow(settings + figures)
-
-    def print_epoch(self, number: int, runs: list[Run]) -> None:
-        for run in runs:
-            settings = asdict(run.settings)
-            if not run.settings.hidden:
-                settings["prime"] = ""
-            epoch = run.epochs[-1]
-            total = sum(epoch.predicted)
-            top_count = max(epoch.predicted)
-            top_digit = epoch.predicted.index(top_count)
-            figures = [number, run.steps, epoch.cost, epoch.correct, total, top_digit, top_count]
-            self.writer.writerow(list(settings.values()) + figures)
-        sys.stdout.flush()  # as click.echo does
+def csv_row(run: Run) -> list[Cell]:
+    """Return the row for a run's last epoch, with the cost in full precision."""
+    epoch = run.epochs[-1]
+    values = asdict(run.settings)
+    if not run.settings.hidden:
+        values["prime"] = "none"
+    values["epoch"] = len(run.epochs) - 1
+    values["steps"] = run.steps
+    values["cost"] = epoch.cost
+    values["correct"] = epoch.correct
+    values["total"] = sum(epoch.predicted)
+    values["top_digit"] = int(np.argmax(epoch.predicted))
+    values["top_count"] = max(epoch.predicted)
+    return [Cell(heading, "", str(value)) for heading, value in values.items()]
 
 
 def print_diagnosis(
-    variants: list[Variant],
-    before: list[dict[str, float]],
-    after: list[dict[str, float]],
-    markdown: bool,
+    runs: list[Run], before: list[list[Measurement]], after: list[list[Measurement]], style: str
 ) -> None:
     """Print what was measured of each run before and after its training."""
-    names = []
-    for variant in variants:
-        for run in variant:
-            name = run.name
-            if len(variant) > 1:
-                name += f" --seed {run.settings.seed}"
-            names.append(name)
+    labels = [printed_name(run.name, style) for run in runs]
+    if len(set(labels)) < len(runs):
+        labels = [f"{label}, seed {run.settings.seed}" for label, run in zip(labels, runs)]
+    width = max(len(label) for label in labels)
+    rows = []
+    for label, its_before, its_after in zip(labels, before, after):
+        for when, measurements in (("before", its_before), ("after", its_after)):
+            row = [Cell("", f"<{width}", label), Cell("training", ">8", when)]
+            for measurement in measurements:
+                row.append(Cell(measurement.heading, ">9", f"{measurement.value:.3g}"))
+            rows.append(row)
     click.echo()
-    for heading, explanation in FIGURES.items():
-        click.echo(f"- {heading}: {explanation}")
+    for measurement in before[0]:
+        click.echo(f"- {measurement.heading}: {measurement.explanation}")
     click.echo()
-    width = max(len(f"{name} before") for name in names)
-    table = Table([("", f"<{width}")] + [(heading, ">9") for heading in FIGURES], markdown)
-    for name, figures_before, figures_after in zip(names, before, after):
-        for when, figures in (("before", figures_before), ("after", figures_after)):
-            cells = [f"{figure:.3g}" for figure in figures.values()]
-            table.print_row([f"{name} {when}"] + cells)
+    print_table(rows, style)
 
 
 BLANKS = " " * 39  # They erase the last text, and fit into a narrow terminal.
@@ -736,7 +763,8 @@ BLANKS = " " * 39  # They erase the last text, and fit into a narrow terminal.
 
 def show_progress(text: str) -> None:
     """Show a text in place of the last one, if standard error is a terminal."""
-    if sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    isatty = getattr(sys.stderr, "isatty", None)  # None in some editors
+    if isatty and isatty() and os.environ.get("TERM") != "dumb":
         click.echo(f"\r{BLANKS}\r{text}", nl=False, err=True)
 
 
@@ -744,26 +772,32 @@ def show_progress(text: str) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Raise UsageError if a picture cannot be drawn: before the training, and not after it.
-
-    An empty picture is tried, which stays until the true one is there.
-    """
+    """Raise UsageError if a picture cannot be drawn: before the training, and not after it."""
+    option = as_option("plot", path)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"{option}: the name has to end in .png, .svg or .pdf.")
+    written = path if path.exists() else path.parent
+    if not os.access(written, os.W_OK):
+        raise click.UsageError(f"{option}: no file can be written there.")
     try:
-        from matplotlib.figure import Figure
-
-        Figure().savefig(path)
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         install = f"{quoted(sys.executable)} -m pip install matplotlib"
         raise click.UsageError(f"--plot needs matplotlib: {install}") from None
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"{as_option('plot', path)}: {error}") from None
 
 
-def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path: Path) -> None:
-    """Draw cost and accuracy of all runs, and z2 of the images `examined` before the training."""
+def draw_picture(
+    variants: list[Variant], by_steps: bool, baseline: Epoch, training: Images, path: Path
+) -> None:
+    """Draw cost and accuracy of all runs over the epochs, and z2 before the training.
+
+    `by_steps`: over the steps, and without z2. z2 is that of each variant's first run, for the
+    images that `examine` takes.
+    """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
-    has_z2 = variants[0][0].settings.hidden > 0
+    has_z2 = variants[0][0].settings.hidden > 0 and not by_steps
     panels = 3 if has_z2 else 2
     figure = Figure((7, 3 * panels + 0.25 * len(variants)), layout="constrained")
     axes = figure.subplots(panels)
@@ -778,20 +812,31 @@ def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path
         for run in variant:
             costs = [epoch.cost for epoch in run.epochs]
             accuracies = [100 * epoch.accuracy for epoch in run.epochs]
-            cost_axis.plot(costs, marker=".", **style)
-            [line] = accuracy_axis.plot(accuracies, marker=".", **style)
+            x = np.arange(len(run.epochs))
+            if by_steps:
+                x = (x + 1) * (run.steps // len(run.epochs))
+            cost_axis.plot(x, costs, marker=".", **style)
+            [line] = accuracy_axis.plot(x, accuracies, marker=".", **style)
         line.set_label(variant[0].name)  # The line of the last seed is named for all.
         if has_z2:
-            untrained = Run(variant[0].settings)  # with the same draws again
-            zs, _ = untrained.network.feedforward(examined)
+            settings = variant[0].settings
+            untrained = initial_network(settings, np.random.RandomState(settings.seed))
+            zs, _ = untrained.feedforward(examined(training))
             counts, edges = np.histogram(zs[0], 100)
             axes[2].stairs(counts / counts.max(), edges, **style)
     cost_axis.set(ylabel="cost, training images", yscale="log")
     cost_axis.margins(y=0.1)
+    cost_axis.yaxis.set_minor_locator(LogLocator(subs=[2, 5]))
+    cost_axis.yaxis.set_major_formatter("{x:g}")  # 1 and 10, not powers of 10
+    cost_axis.yaxis.set_minor_formatter("{x:g}")
     accuracy_axis.set(ylabel="accuracy in %, test images", ylim=(0, 100))
     for axis, height in ((cost_axis, baseline.cost), (accuracy_axis, 100 * baseline.accuracy)):
-        axis.set(xlabel="epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        if by_steps:
+            axis.set(xlabel="steps", xscale="log")
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+        else:
+            axis.set(xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axis.axhline(height, color="0.5")
         write_above_line(axis, height, "baseline, which ignores the image")
     if has_z2:
@@ -804,7 +849,11 @@ def draw_picture(variants: list[Variant], baseline: Epoch, examined: Array, path
         write_above_line(axes[2], 1, "sigmoid")
     if len(variants) > 1:
         figure.legend(loc="outside lower center")
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], dpi=120)
+    path.write_bytes(
+        picture.getvalue()
+    )  # at once: no part of it is left if the drawing is interrupted
 
 
 def write_above_line(axis: Any, y: float, text: str) -> None:
@@ -829,59 +878,38 @@ class WholeNumber(click.IntRange):
 
 
 class Number(click.FloatRange):
-    """A float that errors call a number, and not a float range."""
+    """A finite float, that errors call a number, and not a float range."""
 
     name = "number"
 
-
-class InitScale(Number):
-    """A factor, or fan-in."""
-
-    name = "number or fan-in"
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "fan-in":
-            return value
-        return super().convert(value, param, ctx)
-
-
-class OneOrTwo(click.types.StringParamType):
-    """A value for both layers, or two with a comma, for the hidden and for the output layer."""
-
-    def __init__(self, single: click.ParamType[Any]) -> None:
-        self.single = single
-        self.name = single.name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        values = [text_of(self.single.convert(text, param, ctx)) for text in value.split(",")]
-        if len(values) > 2:
-            self.fail(f"{value!r} is for {len(values)} layers; there are two.", param, ctx)
-        if values[0] == values[-1]:  # one, or two that are equal, as in rand,rand
-            return values[0]
-        return ",".join(values)
-
-
-def text_of(value: object) -> str:
-    """Return a value as it is typed, a number as short as it can be: 1 for 1.0."""
-    if isinstance(value, float):
-        return repr(value).removesuffix(".0")
-    return str(value)
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def as_option(name: str, value: object) -> str:
     """Return the option that sets `name`, a setting or a parameter of `main`, to `value`."""
     if name == "prime":
         return f"--{value}-prime"
-    return f"--{name.replace('_', '-')} {quoted(text_of(value))}"
+    text = str(value)
+    if isinstance(value, float):
+        text = text.removesuffix(".0")
+    return f"--{name.replace('_', '-')} {quoted(text)}"
 
 
 def quoted(word: str) -> str:
-    """Return a word of a command as the shell of this system wants it, in printable characters."""
-    if not word.isprintable():
-        return f"${word!r}"  # $'...' of bash, with \n for a newline
+    """Return a word of a command as the shell of this system wants it."""
     if os.name == "nt":
         return subprocess.list2cmdline([word])
     return shlex.quote(word)
+
+
+def encodable(text: str) -> str:
+    """Return a text with an escape for each character that standard output cannot encode."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
@@ -889,20 +917,19 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-def combinations(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def combined_changes(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """Return all combinations of the options that have several values: [{}] if none has."""
     several = {name: choices for name, choices in values.items() if len(choices) > 1}
     return [dict(zip(several, choice)) for choice in itertools.product(*several.values())]
 
 
 def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
-    """Return each of the SUSPECTS that changes the settings given, for n training images."""
-    changes: list[dict[str, Any]] = []
+    """Return no change, and then each of the SUSPECTS that `given` has not, for n images."""
+    changes: list[dict[str, Any]] = [{}]
     for name, value in SUSPECTS:
         if name == "batch_size":
             value = min(value, n)  # n is the full batch, here and in `given`
-        needs_hidden = name == "prime" or "," in str(value)
-        if needs_hidden and not given.hidden:
+        if needs_hidden_layer(name, value) and not given.hidden:
             continue
         change = {name: value}
         if value != getattr(given, name) and change not in changes:  # n may be 1000
@@ -910,36 +937,45 @@ def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
     return changes
 
 
-def variant_of(given: Settings, changes: dict[str, Any], seeds: int) -> Variant:
-    """Return the runs of the settings given, with these changes: one for each seed."""
-    name = " ".join(as_option(setting, value) for setting, value in changes.items())
+def needs_hidden_layer(name: str, value: Any) -> bool:
+    """Return whether a setting's value has a meaning with a hidden layer only."""
+    if name == "init":
+        w2, w3 = INITS[value]
+        return w2 != w3
+    return name == "prime"
+
+
+def variant_of(given: Settings, change: dict[str, Any], seeds: int) -> Variant:
+    """Return the runs of the settings given, with this change: one for each seed."""
+    name = " ".join(as_option(setting, value) for setting, value in change.items())
+    settings = replace(given, **change)
     variant = []
     for seed in range(given.seed, given.seed + seeds):
-        variant.append(Run(replace(given, **changes, seed=seed), name or Run.name))
+        variant.append(Run(replace(settings, seed=seed), name))
     return variant
 
 
-def title_of(hidden: int, batch_sizes: set[int], n: int) -> str:
-    """Return what all runs have in common, in words: n training images, these batch sizes."""
+def title_of(runs: list[Run], n: int) -> str:
+    """Return the title: what all runs have in common. `n` is the number of training images."""
     layers = "784-10"
-    if hidden:
-        layers = f"784-{hidden}-10"
+    if runs[0].settings.hidden:
+        layers = f"784-{runs[0].settings.hidden}-10"
     title = f"{layers} sigmoid network, cross-entropy, {n:,} training images"
-    if len(batch_sizes) > 1:
-        return title
-    if batch_sizes == {n}:
-        return f"{title}, full batch"
-    return f"{title}, batches of {min(batch_sizes):,}"
+    sizes = distinct(run.settings.batch_size for run in runs)
+    if sizes == [n]:
+        title += ", full batch"
+    elif len(sizes) == 1:
+        title += f", batches of {sizes[0]:,}"
+    return title
 
 
 def command_of(
     values: dict[str, list[Any]], suspects: bool, seeds: int, epochs: int, data: Path | None
 ) -> str:
-    """Return the command that gives the same costs and accuracies, with every setting."""
+    """Return the command that gives the same costs and accuracies, with all that they need."""
     words = ["python reproduce.py"]
     for name, choices in values.items():
-        if name != "prime" or values["hidden"] != [0]:
-            words += [as_option(name, value) for value in choices]
+        words += [as_option(name, value) for value in choices]
     if suspects:
         words.append("--suspects")
     if seeds > 1:
@@ -951,36 +987,34 @@ def command_of(
 
 
 def notes(
-    hidden: int, variants: list[Variant], shows_epochs: bool, suspects: bool, n_test: int
-) -> list[str]:
-    """Return what a reader must know who has nothing but the printed rows."""
+    variants: list[Variant], shows_epochs: bool, suspects: bool, n_test: int, style: str
+) -> Iterator[str]:
+    """Yield what a reader must know who has nothing but the printed rows."""
     epoch = "the last epoch"
     hint = ""
     if shows_epochs:
         epoch = "the epoch"
         hint = "; epoch 0 is the first"
-    lines = [
-        f"cost: mean over the training images in {epoch}, each before its step",
-        f"accuracy: on {n_test:,} test images, after {epoch}{hint}",
-        "most predicted: the digit, and its share of all predictions for these images",
-        "baseline: a network that ignores the image and knows how often each digit occurs",
-    ]
-    first = variants[0][0].settings.seed
-    last = variants[0][-1].settings.seed
-    if first < last:
-        lines.append(f"seeds {first} to {last}: means, lowest and highest; all predictions")
+    yield f"cost: mean over the training images in {epoch}, each before its step"
+    yield f"accuracy: on {n_test:,} test images, after {epoch}{hint}"
+    yield "most predicted: the digit, and its share of all predictions for these images"
+    yield "baseline: a network that ignores the image and knows how often each digit occurs"
+    first = variants[0][0].settings
+    last = variants[0][-1].settings
+    if first.seed < last.seed:
+        seeds = f"seeds {first.seed} to {last.seed}"
+        yield f"{seeds}: means; lowest and highest accuracy; most predicted by all together"
     if suspects:
-        lines.append(
-            "the network: that of the command; each row below it: the same with one change"
-        )
-    if hidden:
-        lines.append("buggy derivative: sigmoid_prime(a2) for w2, b2; fixed: a2 * (1 - a2)")
-    if any("," in variant[0].name for variant in variants):
-        lines.append("two values with a comma: the first for w2 and b2, the second for w3 and b3")
-    if shows_epochs and len(variants) > 1:
-        for letter, variant in zip(LETTERS, variants):
-            lines.append(f"{letter}: {variant[0].name}")
-    return lines
+        yield "the network: that of the command; the other rows: the same with one change"
+    if first.hidden:
+        yield "buggy derivative: sigmoid_prime(a2) for w2, b2; fixed: a2 * (1 - a2)"
+    names = [variant[0].name for variant in variants]
+    inits = {variant[0].settings.init for variant in variants}
+    if inits & {"rand-0.5-w2", "rand-0.5-w3"}:
+        yield "rand-0.5-w2: minus 1/2 for w2 and b2 only; rand-0.5-w3: for w3 and b3 only"
+    if shows_epochs and len(names) > 1:
+        for letter, name in zip(LETTERS, names):
+            yield f"{letter}: {printed_name(name, style)}"
 
 
 repeatable = partial(click.option, multiple=True)
@@ -1013,25 +1047,24 @@ Examples:
     "--fixed-prime",
     "fixed",
     is_flag=True,
-    help="* Backpropagate with a2 * (1 - a2), the right derivative. This is the default.",
+    help="* Backpropagate with a2 * (1 - a2), the right derivative: the default "
+    "with a hidden layer.",
 )
 @repeatable(
     "--init",
-    type=OneOrTwo(click.Choice(list(INITS))),
-    metavar="INIT[,INIT]",
+    type=click.Choice(list(INITS)),
     default=[Settings.init],
     help="* How weights and biases are drawn: rand (uniform, 0 to 1), rand-0.5 (the same minus "
-    "1/2) or randn (standard normal). Two with a comma, like rand-0.5,rand, are for the hidden "
-    "layer (w2, b2) and for the output layer (w3, b3).",
+    "1/2; with -w2, for w2 and b2 only, with -w3, for w3 and b3 only), randn (standard normal). "
+    "With -fan-in, each weight is divided by the square root of its neuron's number of inputs. "
+    "glorot: uniform as Glorot and Bengio have it.",
 )
 @repeatable(
     "--init-scale",
-    type=OneOrTwo(InitScale(min=0)),
-    metavar="R[,R]",
+    type=Number(min=0),
+    metavar="R",
     default=[Settings.init_scale],
-    help="* A factor by which weights and biases are multiplied; or fan-in, which divides each "
-    "weight by the square root of its neuron's number of inputs. Two with a comma, like "
-    "1,fan-in, are for the hidden and for the output layer.",
+    help="* A factor by which weights and biases are multiplied.",
 )
 @repeatable(
     "--eta",
@@ -1052,7 +1085,7 @@ Examples:
     is_flag=True,
     help="Run the network as given, and then again with one change at a time: the full batch, "
     f"{', '.join(as_option(name, value) for name, value in SUSPECTS if value != FULL_BATCH)}; "
-    "what it has already is skipped.",
+    "what it has already, or what needs a hidden layer it lacks, is skipped.",
 )
 @click.option(
     "--seed",
@@ -1092,16 +1125,17 @@ Examples:
     type=WholeNumber(1),
     metavar="N",
     default=1,
-    help="Print every N-th epoch only, and the last.",
+    help="Print only every N-th epoch, and the last (where epochs are shown).",
 )
 @click.option(
     "--diagnose",
     is_flag=True,
-    help="Measure the hidden layer and the gradient before and after the training.",
+    help="Measure the hidden layer and the gradient before and after the training. "
+    "Not with --format csv.",
 )
 @click.option(
     "--format",
-    "output_format",
+    "style",
     type=click.Choice(["table", "markdown", "csv"]),
     default="table",
     help="How results are printed. csv has each run's epochs, and costs that are not rounded.",
@@ -1111,16 +1145,17 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Draw cost, accuracy and the hidden layer's weighted inputs z2 into a file, whose name "
-    "ends in .png, .svg or .pdf; needs matplotlib.",
+    "ends in .png, .svg or .pdf; needs matplotlib. With --batch-size given several times, cost "
+    "and accuracy are drawn over the number of steps, without z2.",
 )
 @click.version_option(__version__)
-@np.errstate(all="ignore")  # as train_epoch does for itself
+@np.errstate(all="ignore")  # for examine and draw_picture; train_epoch does it for itself
 def main(
     hidden: int,
     buggy: bool,
     fixed: bool,
     init: tuple[str, ...],
-    init_scale: tuple[str, ...],
+    init_scale: tuple[float, ...],
     eta: tuple[float, ...],
     batch_size: tuple[int, ...],
     suspects: bool,
@@ -1131,29 +1166,28 @@ def main(
     data: Path | None,
     every: int,
     diagnose: bool,
-    output_format: str,
+    style: str,
     plot: Path | None,
 ) -> None:
     """Train a network of sigmoid neurons on MNIST, and print cost and accuracy.
 
-    Options marked * may have several values, as in --eta 1 --eta 2: all combinations are
-    run.
+    Options marked * may be given several times, as in --eta 1 --eta 2, or together, as in
+    --buggy-prime --fixed-prime: all combinations are run. A run that diverges ends them all.
 
-    Of up to four runs, every epoch is shown, side by side. Of more, and with --seeds, only the
-    last one is (--format csv has all).
+    For up to four runs, the epochs are shown side by side. For more, and with --seeds, only the
+    last epoch is (--format csv has all).
     """
     if not hidden:
         flags = {"--buggy-prime": buggy, "--fixed-prime": fixed, "--diagnose": diagnose}
         words = [flag for flag, is_given in flags.items() if is_given]
-        words += [as_option("init", value) for value in init if "," in value]
-        words += [as_option("init_scale", value) for value in init_scale if "," in value]
+        words += [as_option("init", name) for name in init if needs_hidden_layer("init", name)]
         if words:
             raise click.UsageError(f"{words[0]} needs a hidden layer: add --hidden 30.")
     if seed + seeds > 2**32:
         raise click.UsageError(
             f"--seed {seed} --seeds {seeds}: there is no seed above {2**32 - 1}."
         )
-    if diagnose and output_format == "csv":
+    if diagnose and style == "csv":
         raise click.UsageError("--diagnose has no csv form: choose another --format.")
     if plot:
         check_picture(plot)
@@ -1168,7 +1202,7 @@ def main(
     primes = []
     if buggy:
         primes.append("buggy")
-    if fixed or not primes:
+    if fixed or (hidden and not buggy):
         primes.append("fixed")
     values: dict[str, list[Any]] = {  # of all Settings; those marked * may have several
         "hidden": [hidden],
@@ -1180,62 +1214,56 @@ def main(
         "seed": [seed],
         "dtype": [dtype],
     }
-    given = Settings(**{name: choices[0] for name, choices in values.items()})
-    changes = combinations(values)  # to `given`, one for each variant
+    # Without a hidden layer, prime has no value here.
+    given = Settings(**{name: choices[0] for name, choices in values.items() if choices})
+    changes = combined_changes(values)  # to `given`, one for each variant
     if suspects:
         if len(changes) > 1:
             raise click.UsageError("--suspects changes one network: give each option once.")
-        changes += single_changes(given, n)
+        changes = single_changes(given, n)
     variants = [variant_of(given, change, seeds) for change in changes]
     runs = [run for variant in variants for run in variant]
     baseline = baseline_of(training, test)
-
-    # One group is trained after the other; the runs of a group take turns, an epoch each.
-    groups = variants
     shows_epochs = len(variants) <= MOST_ABREAST and seeds == 1
-    if shows_epochs:
-        groups = [runs]
-    markdown = output_format == "markdown"
-    if output_format != "csv":
-        click.echo(title_of(hidden, {run.settings.batch_size for run in runs}, n))
-        click.echo(f"\n    {command_of(values, suspects, seeds, epochs, data)}\n")
-        for line in notes(hidden, variants, shows_epochs, suspects, len(test)):
-            click.echo(f"- {line}")
-        click.echo()
-    report: Report
-    if output_format == "csv":
-        report = Csv()
-    elif not shows_epochs:
-        report = Ends(variants, markdown)
-    elif len(variants) == 1:
-        report = EpochsOfOne(markdown)
-    else:
-        report = EpochsAbreast(variants, markdown)
 
+    if style != "csv":
+        click.echo(title_of(runs, n))
+        command = command_of(values, suspects, seeds, epochs, data)
+        click.echo(f"\n    {encodable(command)}\n")
+        for note in notes(variants, shows_epochs, suspects, len(test), style):
+            click.echo(f"- {note}")
+        click.echo()
     before = []
     if diagnose:
         before = [examine(run.network, training) for run in runs]
-    trained = 0
+
+    groups = [runs] if shows_epochs else variants  # Runs take turns to be shown side by side.
+    shown = range(0)  # no epoch is printed but the last
+    if shows_epochs or style == "csv":
+        shown = range(0, epochs, every)
+    trained = train(groups, epochs, shown, training, test)
     try:
-        for group in groups:
-            for number in range(epochs):
-                for run in group:
-                    train_epoch(run, training, test)
-                    trained += 1
-                    show_progress(f"{trained} of {epochs * len(runs)} epochs")
-                if number % every == 0 or number == epochs - 1:
-                    show_progress("")
-                    report.print_epoch(number, group)
-            report.print_end(group)
-    finally:
-        show_progress("")
-    report.finish(baseline)
+        if style == "csv":
+            print_table((csv_row(run) for group in trained for run in group), style)
+        elif not shows_epochs:
+            print_table(end_rows(trained, variants, baseline, style), style)
+        elif len(runs) > 1:
+            print_table(epoch_rows(trained), style)
+            click.echo("\nAfter the last epoch:\n")
+            ended = variants
+            print_table(end_rows(ended, variants, baseline, style), style)
+        else:
+            last = epoch_row("baseline", [baseline])
+            print_table(itertools.chain(epoch_rows(trained), [last]), style)
+    except DivergenceError as error:
+        raise click.ClickException(str(error)) from None
 
     if diagnose:
         after = [examine(run.network, training) for run in runs]
-        print_diagnosis(variants, before, after, markdown)
+        print_diagnosis(runs, before, after, style)
     if plot:
-        draw_picture(variants, baseline, training.images[:EXAMINED].T, plot)
+        by_steps = len(values["batch_size"]) > 1
+        draw_picture(variants, by_steps, baseline, training, plot)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def this_program(batch_size: int, dtype: str) -> Iterator[float]:
     reproduce.THREADS = len(os.sched_getaffinity(0))
     training, test = reproduce.load_images()
     settings = reproduce.Settings(
-        hidden=30, init="randn", init_scale="fan-in", eta=ETA, batch_size=batch_size, dtype=dtype
+        hidden=30, init="randn-fan-in", eta=ETA, batch_size=batch_size, dtype=dtype
     )
     run = reproduce.Run(settings)
     while True:

@@ -1,46 +1,21 @@
-"""The script in a process: its own or its user's, on pipes, on terminals, interrupted."""
+"""The script in a process: its own or its user's, on pipes, interrupted."""
 
 from __future__ import annotations
 
 import os
-import pty
 import re
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import ROOT, SCRIPT, SMALL, environment, script
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     tomllib = pytest.importorskip("tomli")
-
-SCRIPT = [sys.executable, str(ROOT / "reproduce.py")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def usual_surroundings() -> Iterator[None]:
-    """Let the processes buffer their output, whatever this one does, and start without numpy."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("PYTHONUNBUFFERED", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            patch.delenv(name, raising=False)
-        yield
-
-
-def script(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the script in a process of its own."""
-    return subprocess.run(
-        [*SCRIPT, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, **env},
-    )
 
 
 def python(code: str, *arguments: str, **env: str) -> str:
@@ -52,7 +27,7 @@ def python(code: str, *arguments: str, **env: str) -> str:
         check=False,
         timeout=120,
         cwd=ROOT,
-        env={**os.environ, **env},
+        env=environment(**env),
     )
     assert process.stderr == ""
     assert process.returncode == 0
@@ -71,26 +46,55 @@ def test_the_text_depends_on_nothing_around_it(part: list[str], tmp_path: Path) 
         {"OPENBLAS_NUM_THREADS": "2"},
         {"PYTHONWARNINGS": "error"},
     ):
-        other = subprocess.run(
-            [*SCRIPT, *part, *arguments.split()],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, **env},
-        )
+        other = script(*part, *arguments.split(), cwd=tmp_path, **env)
         assert (other.returncode, other.stderr, other.stdout) == (0, "", expected.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_standard_error_there_is_the_table(part: list[str]) -> None:
+@pytest.mark.skipif(not shutil.which("sh"), reason="no sh to close standard error")
+def test_without_standard_error_there_is_the_table() -> None:
+    command = [*SCRIPT, "--data", str(SMALL), "--epochs", "1"]
     process = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", *SCRIPT, *part, "--epochs", "1"],
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *command],
         stdout=subprocess.PIPE,
         check=True,
         text=True,
+        env=environment(),
     )
-    assert process.stdout == script(*part, "--epochs", "1").stdout
+    assert process.stdout == script("--data", str(SMALL), "--epochs", "1").stdout
+
+
+WITHOUT_ISATTY = """
+import sys
+import reproduce
+
+class Errors:
+    def write(self, text):
+        print("written to standard error:", text)
+
+    def flush(self):
+        pass
+
+sys.stderr = Errors()
+reproduce.main(["--data", sys.argv[1], "--epochs", "1"], standalone_mode=False)
+sys.stderr = sys.__stderr__
+"""
+
+
+def test_a_standard_error_that_is_no_file_gets_no_progress() -> None:
+    expected = script("--data", str(SMALL), "--epochs", "1").stdout
+    assert python(WITHOUT_ISATTY, str(SMALL)) == expected
+
+
+@pytest.mark.parametrize("style", ["table", "markdown", "csv"])
+def test_a_path_that_standard_output_cannot_encode(style: str, tmp_path: Path) -> None:
+    path = tmp_path / "\u6570\u636e.gz"  # Chinese letters
+    path.write_bytes(SMALL.read_bytes())
+    arguments = ["--data", str(path), "--epochs", "1", "--format", style]
+    process = script(*arguments, PYTHONIOENCODING="cp1252")
+    assert (process.returncode, process.stderr) == (0, "")
+    if style != "csv":
+        assert r"\u6570\u636e.gz" in process.stdout
 
 
 OVERFLOWING = [
@@ -160,6 +164,7 @@ run(2)
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no process can be sent a Ctrl-C there")
 def test_an_interrupt_ends_the_run_and_leaves_the_process_as_it_was(part: list[str]) -> None:
     first, *rows = python(GUEST, *part).splitlines()
     assert first == "goes on"
@@ -167,28 +172,30 @@ def test_an_interrupt_ends_the_run_and_leaves_the_process_as_it_was(part: list[s
 
 
 THREADS = """
-import sys
+import os, sys
+os.cpu_count = lambda: {cores}
 {first}
 import reproduce
-print(reproduce.THREADS > 1)
+print(reproduce.THREADS)
 """
 
 
-@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two cores")
 @pytest.mark.parametrize(
-    ("first", "env", "has_threads"),
+    ("first", "env", "cores", "threads"),
     [
-        ("", {}, True),
-        ("", {"OPENBLAS_NUM_THREADS": "2"}, True),
-        ("import numpy", {}, False),
-        ("import numpy", {"OPENBLAS_NUM_THREADS": "1"}, True),
-        ("import reproduce; del sys.modules['reproduce']", {}, True),
+        ("", {}, 1, 1),
+        ("", {}, 4, 4),
+        ("", {}, 64, 8),
+        ("", {"OPENBLAS_NUM_THREADS": "2"}, 4, 4),
+        ("import numpy", {}, 4, 1),
+        ("import numpy", {"OPENBLAS_NUM_THREADS": "1"}, 4, 4),
+        ("import reproduce; del sys.modules['reproduce']", {}, 4, 4),
     ],
 )
 def test_either_blas_or_the_script_has_threads(
-    first: str, env: dict[str, str], has_threads: bool
+    first: str, env: dict[str, str], cores: int, threads: int
 ) -> None:
-    assert python(THREADS.format(first=first), **env) == f"{has_threads}\n"
+    assert python(THREADS.format(first=first, cores=cores), **env) == f"{threads}\n"
 
 
 FORKS_AND_THREADS = """
@@ -221,18 +228,21 @@ print("the same")
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_forked_processes_and_threads_of_the_user_can_train(part: list[str]) -> None:
     # Newer Pythons warn of a fork where threads are alive, which is so here only while it trains.
     assert python(FORKS_AND_THREADS, *part, PYTHONWARNINGS="ignore") == "the same\n"
 
 
-# Output that ends early, and Ctrl-C
+# Output that ends early
 
 
 @pytest.mark.parametrize("arguments", [[], ["--format", "csv"]])
 def test_a_closed_pipe_ends_it_quietly(arguments: list[str], part: list[str]) -> None:
     command = [*SCRIPT, *part, "--hidden", "30", "--epochs", "1000000", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.readline()
@@ -244,108 +254,12 @@ def test_a_closed_pipe_ends_it_quietly(arguments: list[str], part: list[str]) ->
 def test_csv_is_printed_epoch_by_epoch(part: list[str]) -> None:
     """And not when a buffer is full, which would take a hundred of these epochs."""
     command = [*SCRIPT, *part, "--hidden", "300", "--epochs", "1000", "--format", "csv"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, env=environment()) as process:
         assert process.stdout
         first = process.stdout.read(100_000)  # all that is there, when something is
         process.kill()
     assert first.endswith(b"\n")
     assert first.count(b"\n") < 50
-
-
-class Terminal:
-    """A process on a terminal, which shows its standard output and error."""
-
-    def __init__(self, *arguments: str, term: str = "xterm") -> None:
-        self.terminal, end = pty.openpty()
-        self.process = subprocess.Popen(
-            [*SCRIPT, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=end,
-            stderr=end,
-            env={**os.environ, "TERM": term},
-            # What a shell starts in the background, as these tests may be, ignores Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        os.close(end)
-        self.text = ""
-
-    def read(self) -> bool:
-        """Read what is shown next, and return whether there was something."""
-        try:
-            piece = os.read(self.terminal, 1000)
-        except OSError:  # how Linux says that the other end is closed
-            return False
-        self.text += piece.decode()
-        return piece != b""
-
-    def read_all(self) -> int:
-        """Read until the process ends, and return its status."""
-        while self.read():
-            pass
-        os.close(self.terminal)
-        return self.process.wait(timeout=60)
-
-    def lines(self) -> list[str]:
-        """Return what is left of each line: what is written after a \\r covers what was there."""
-        lines = []
-        for line in self.text.split("\r\n"):
-            left = ""
-            for piece in line.split("\r"):
-                left = piece + left[len(piece) :]
-            lines.append(left.rstrip())
-        return lines
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "--epochs 30 --every 10",
-        "--epochs 2 --batch-size 10 --eta 1 --eta 2 --format csv",
-        "--epochs 6 --suspects --diagnose --hidden 3",
-    ],
-)
-def test_progress_is_shown_on_a_terminal_and_erased(arguments: str) -> None:
-    small = ["--data", str(SMALL)]
-    process = script(*small, *arguments.split())
-    assert process.stderr == ""
-    terminal = Terminal(*small, *arguments.split())
-    assert terminal.read_all() == 0
-    progress = re.findall(r"\r(\d+) of (\d+) epochs", terminal.text)
-    total = len(progress)
-    assert progress == [(str(done + 1), str(total)) for done in range(total)]
-    assert total >= 4
-    assert "\x1b" not in terminal.text
-    pieces = re.findall(r"\r(\d+ of [^\r\n]+| +)", terminal.text)
-    assert max(len(piece) for piece in pieces) < 40  # columns
-    *lines, last = terminal.lines()
-    assert lines == process.stdout.splitlines()
-    assert last == ""
-
-    dumb = Terminal(*small, *arguments.split(), term="dumb")
-    assert dumb.read_all() == 0
-    assert dumb.text.replace("\r\n", "\n") == process.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "row"),
-    [
-        ("--buggy-prime --fixed-prime --epochs 60", r" +\d+ +\d"),
-        ("--suspects --epochs 10", "the network |--"),
-    ],
-)
-def test_ctrl_c_leaves_the_rows_so_far(arguments: str, row: str, part: list[str]) -> None:
-    common = [*part, "--hidden", "30", *arguments.split()]
-    terminal = Terminal(*common)
-    while "\r15 of " not in terminal.text:
-        assert terminal.read()
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.read_all() == 1
-    *rows, aborted, last = terminal.lines()
-    assert (aborted, last) == ("Aborted!", "")
-    while rows[-1] == "":
-        rows.pop()
-    assert re.match(row, rows[-1])
-    assert script(*common).stdout.startswith("\n".join([*rows, ""]))
 
 
 # The package
