@@ -158,7 +158,8 @@ class Network:
         """Return this network for these pixels alone: it does the same if all others are 0."""
         if pixels is None:
             return self
-        return Network([self.weights[0][:, pixels], *self.weights[1:]], self.biases, self.prime)
+        first = self.weights[0][:, pixels]
+        return Network([first] + self.weights[1:], self.biases, self.prime)
 
 
 # The images

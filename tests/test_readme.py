@@ -1,19 +1,17 @@
-"""The README: what it shows is what the program prints, and what it says follows from that.
+"""The README: what it shows is what the program prints, and its figures are what it computes.
 
 python -m tests.test_readme brings the outputs in it up to date (it takes some minutes).
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
+import functools
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import reproduce  # before numpy: it sets the number of BLAS's threads
 
@@ -22,25 +20,61 @@ import numpy as np
 import pytest
 
 import mnist_loader
+from reproduce import Array, Run, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 BLOCK = re.compile(r"```console\n\$ python reproduce\.py ((?:.*\\\n)*.*)\n((?:(?!```).*\n)*)```")
 OUTPUTS = {match[1]: match[2] for match in BLOCK.finditer(TEXT)}
-PROSE = " ".join(re.sub(r"```.*?```", " ", TEXT, flags=re.S).split())
-SLOW = [command for command in OUTPUTS if re.search("--seeds|--batch-size|--epochs 400", command)]
-FAST = [command for command in OUTPUTS if command not in SLOW]
+SLOW = [name for name in OUTPUTS if re.search("--seeds 5|--epochs 400|--batch-size", name)]
+FAST = [name for name in OUTPUTS if name not in SLOW]
+# The rows of the table of equal steps: options, and how many are right with each column's.
+EQUAL_STEPS = re.findall(r"(?m)^\| `(.+?)` \| \d+ s \| (\d+) \| (\d+) \|$", TEXT)
+
+# The numbers of the prose: text without code, the names of the networks and the addresses.
+NUMBER = re.compile(r"-?\d[\d,.]*\d(?: %)?|-?\d(?: %)?")
+PROSE = re.sub(r"(?s)```.*?```|`.*?`|\]\(.*?\)|784-(?:30-)?10", " ", TEXT)
+NUMBERS = set(NUMBER.findall(" ".join(PROSE.split())))
+# Settings, times that are said to be about, and how the question and its network are called
+GIVEN = {"374415", "-100", "0", "1", "2", "5", "8", "10", "15", "28", "30", "40", "100", "400"}
+GIVEN |= {"500", "1,000", "5,000", "10,000", "15,000", "50,000", "0.5", "0.22", "3.10", "90 %"}
+# What the tests below compute
+FIGURES = {
+    "sum of the pixels": "102",
+    "mean z2": "51",
+    "least wrong derivative": "0.196",
+    "mean wrong derivative": "0.23",
+    "mean right derivative": "0.13",
+    "right derivative where init_scale is 0.1": "0.016",
+    "within of the baseline": "0.001",
+    "seconds": "0.07",
+}
+CORRECT: dict[str, tuple[int, Settings]] = {  # right after so many epochs
+    "6620": (30, Settings(30, "buggy", "rand-0.5")),
+    "6587": (30, Settings(30, "constant", "rand-0.5")),
+    "7094": (30, Settings(30, "twice", "rand-0.5")),
+    "9344": (1, Settings(30, init="rand-0.5", batch_size=10)),
+    "9499": (10, Settings(30, init="rand-0.5", batch_size=100)),
+    "9066": (1, Settings(30, init="rand-0.5", batch_size=100, eta=3.0)),
+    "9364": (10, Settings(30, init="rand-0.5", batch_size=1000, eta=3.0)),
+    "8216": (30, Settings(30, "buggy", "rand-0.5", batch_size=100)),
+    "8357": (30, Settings(30, "buggy", "rand-0.5", batch_size=1000)),
+    "8240": (30, Settings(30, "buggy", "rand-0.5", batch_size=10_000)),
+}
 
 
 def printed(arguments: str) -> str:
-    """Return what the command prints."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "reproduce.py"), *shlex.split(arguments.replace("\\\n", ""))],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    """Return what the command prints. A picture is drawn into a folder that is deleted again."""
+    words = shlex.split(arguments.replace("\\\n", ""))
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "reproduce.py"), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=folder,
+        ).stdout
 
 
 def shown(output: str, as_in: str) -> str:
@@ -55,6 +89,45 @@ def renewed(match: re.Match[str]) -> str:
     return f"```console\n$ python reproduce.py {match[1]}\n{output}```"
 
 
+load_images = functools.cache(reproduce.load_images)
+
+
+def trained(settings: Settings, epochs: int) -> Run:
+    """Return a run after so many epochs."""
+    training, test = load_images()
+    run = Run(settings)
+    for _ in range(epochs):
+        reproduce.train_epoch(run, training, test)
+    return run
+
+
+def hidden_layer(run: Run) -> tuple[Array, Array]:
+    """Return z2 and a2 for the images that are examined."""
+    training, _ = load_images()
+    zs, activations = run.network.feedforward(reproduce.examined(training))
+    return zs[0], activations[1]
+
+
+def test_every_number_of_the_prose_is_shown_or_computed() -> None:
+    shown = set()
+    for output in OUTPUTS.values():
+        shown.update(NUMBER.findall(output))
+        for accuracy in re.findall(r"(\S+)%", output):
+            shown.add(f"{accuracy.strip('(')} %")
+            shown.add(f"{float(accuracy.strip('(')):.0f} %")
+    computed = {*FIGURES.values(), *CORRECT}
+    shown.update(f"{int(correct) / 100:.0f} %" for correct in CORRECT)
+    for _, *correct in EQUAL_STEPS:
+        computed.update(correct)
+    assert NUMBERS - GIVEN - shown - computed == set()
+    assert computed - NUMBERS == set()
+
+
+def test_no_line_is_too_wide_but_the_printed_command() -> None:
+    for line in TEXT.splitlines():
+        assert len(line) <= 100 or line.startswith("    python reproduce.py --hidden 30 --buggy")
+
+
 @pytest.mark.parametrize("command", FAST)
 def test_every_output_is_what_its_command_prints(command: str) -> None:
     assert shown(printed(command), OUTPUTS[command]) == OUTPUTS[command]
@@ -62,87 +135,61 @@ def test_every_output_is_what_its_command_prints(command: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", SLOW)
-def test_every_output_of_many_runs_is_what_its_command_prints(command: str) -> None:
-    pairs = zip(
-        shown(printed(command), OUTPUTS[command]).splitlines(),
-        OUTPUTS[command].splitlines(),
-        strict=True,
-    )
-    for line, its in pairs:
-        if " 150000 " in line:  # steps, after which processors differ: to one percent
-            (label, accuracy), (its_label, its_accuracy) = map(accuracy_of, (line, its))
-            assert label == its_label
-            assert accuracy == pytest.approx(its_accuracy, abs=1)
-        else:
-            assert line == its
-
-
-def accuracy_of(line: str) -> tuple[str, float]:
-    """Return the label of a row, and its accuracy in %."""
-    label, _, _, _, accuracy, _ = re.split(r"\s{2,}", line)
-    return label, float(accuracy.rstrip("%"))
-
-
-def test_the_proof_with_one_seed() -> None:
-    """As the slow test of the five seeds, in a fifth of its time."""
-    output = printed("--hidden 30 --buggy-prime --suspects --format csv --every 30")
-    last = [row for row in csv.DictReader(io.StringIO(output)) if row["epoch"] == "29"]
-    correct = [int(row["correct"]) for row in last]
-    assert correct == [1135, 1135, 6620, 4769, 1152, 1135, 4628, 3485, 2791, 1135, 8311]
+def test_every_output_of_many_steps_is_what_its_command_prints(command: str) -> None:
+    assert shown(printed(command), OUTPUTS[command]) == OUTPUTS[command]
 
 
 @pytest.mark.slow
-def test_a_constant_does_what_the_wrong_derivative_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    [(wrong, constant)] = re.findall(r"has (\d+) images right, with .* it has (\d+), and", PROSE)
-    training, test = reproduce.load_images()
-    for prime, correct in ((reproduce.buggy_prime, wrong), (lambda a: 0.2, constant)):
-        monkeypatch.setitem(reproduce.PRIMES, "buggy", prime)
-        run = reproduce.Run(reproduce.Settings(hidden=30, prime="buggy"))
-        for _ in range(160):
-            reproduce.train_epoch(run, training, test)
-        assert run.epochs[-1].correct == int(correct)
+@pytest.mark.parametrize(("options", "corrected", "question"), EQUAL_STEPS)
+def test_equal_steps(options: str, corrected: str, question: str) -> None:
+    for column, correct in (("--init rand-0.5", corrected), ("--buggy-prime", question)):
+        *_, last, _ = printed(f"--hidden 30 {column} {options}").splitlines()
+        assert last.split()[2] == correct
 
 
-def test_figures_of_the_images_the_weights_and_the_derivative() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", CORRECT)
+def test_how_many_are_right(correct: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reproduce.PRIMES, "constant", lambda a: 0.22)
+    monkeypatch.setitem(reproduce.PRIMES, "twice", lambda a: 2 * reproduce.fixed_prime(a))
+    epochs, settings = CORRECT[correct]
+    assert trained(settings, epochs).epochs[-1].correct == int(correct)
+
+
+def test_figures_of_the_images_and_of_the_start() -> None:
     (images, labels), _, _ = mnist_loader.load_data()
-    [total] = re.findall(r"add up to about (\d+)", PROSE)
-    assert f"{images.sum(dtype=float) / len(images):.0f}" == total
+    assert FIGURES["sum of the pixels"] == f"{images.sum(dtype=float) / len(images):.0f}"
     assert np.bincount(labels).argmax() == 1
-    for seed in range(5):
-        w2, w3 = reproduce.Run(reproduce.Settings(hidden=30, seed=seed)).network.weights
-        assert w2.min() >= 0
-        assert w3.min() >= 0
-        assert w3.sum(axis=1).min() > 9  # whose sigmoid is 0.9999: every output starts near 1
-    [lowest] = re.findall(r"never below (0\.\d+)", PROSE)
-    assert 0 <= reproduce.buggy_prime(np.linspace(0, 1, 1001)).min() - float(lowest) < 0.001
+    wrong = reproduce.buggy_prime(np.linspace(0, 1, 1001))
+    assert 0 <= wrong.min() - float(FIGURES["least wrong derivative"]) < 0.001
+
+    w2, w3 = trained(Settings(30), 0).network.weights
+    z2 = images.astype(float) @ w2.T
+    assert FIGURES["mean z2"] == f"{z2.mean():.0f}"
+    assert w3.sum(axis=1).min() > 9  # whose sigmoid is 0.9999: every output starts near 1
+    z2, _ = hidden_layer(trained(Settings(30, init="rand-fan-in"), 0))
+    assert z2.mean() == pytest.approx(2, abs=0.5)
+    _, a2 = hidden_layer(trained(Settings(30, init="rand-0.5"), 0))
+    assert FIGURES["mean wrong derivative"] == f"{reproduce.buggy_prime(a2).mean():.2f}"
+    assert FIGURES["mean right derivative"] == f"{reproduce.fixed_prime(a2).mean():.2f}"
 
 
 def test_where_training_moves_the_hidden_layer() -> None:
-    training, test = reproduce.load_images()
-    x = training.images[:1000].T.astype(float)
+    for prime in ("buggy", "fixed"):
+        _, a2 = hidden_layer(trained(Settings(30, prime, "rand-0.5-w2"), 1))
+        assert np.mean(a2 < 0.1) > 0.9  # "nearly all of their outputs are close to 0"
+    z2, _ = hidden_layer(trained(Settings(30, "buggy", eta=5.0), 1))
+    assert z2.mean() == pytest.approx(-100, abs=15)  # "throws z2 to about -100"
+    z2, _ = hidden_layer(trained(Settings(30, eta=5.0), 1))
+    assert z2.mean() == pytest.approx(float(FIGURES["mean z2"]), abs=1)
 
-    def hidden_layer_after(epochs: int, **changes: Any) -> tuple[reproduce.Array, reproduce.Array]:
-        """Return z2 and a2 of the question's network with these changes."""
-        question = reproduce.Settings(hidden=30, prime="buggy")
-        run = reproduce.Run(dataclasses.replace(question, **changes))
-        for _ in range(epochs):
-            reproduce.train_epoch(run, training, test)
-        [z2, _], [_, a2, _] = run.network.feedforward(x)
-        return z2, a2
-
-    for seed in range(3):
-        for prime in reproduce.PRIMES:
-            _, a2 = hidden_layer_after(1, prime=prime, init="rand-0.5,rand", seed=seed)
-            assert np.mean(a2 < 0.1) > 0.9  # "nearly all of their outputs are then close to 0"
-        z2, _ = hidden_layer_after(1, eta=5.0, seed=seed)
-        assert z2.mean() == pytest.approx(-100, abs=15)  # "throws z2 to about -100"
-        for scale, about in (("1", 51), ("fan-in", 2), ("0.1", 5)):
-            z2, _ = hidden_layer_after(0, init_scale=scale, seed=seed)
-            assert z2.mean() == pytest.approx(about, abs=1)
-    z2, _ = hidden_layer_after(10, init_scale="0.1")
-    assert abs(z2.mean()) < 1.5  # "is soon near 0"
-    z2, _ = hidden_layer_after(30, prime="fixed")
-    assert f"it stays at {z2.mean():.0f}" in PROSE
+    small = Settings(30, "buggy", init_scale=0.1)
+    z2, a2 = hidden_layer(trained(small, 0))
+    assert z2.mean() == pytest.approx(5, abs=0.2)
+    right = reproduce.fixed_prime(a2).mean()
+    assert FIGURES["right derivative where init_scale is 0.1"] == f"{right:.3f}"
+    z2, _ = hidden_layer(trained(small, 10))
+    assert abs(z2.mean()) < 1  # "is near 0 after 10 steps"
 
 
 def test_the_lines_for_python_print_an_epoch() -> None:
@@ -156,16 +203,13 @@ def test_the_lines_for_python_print_an_epoch() -> None:
 
 def test_the_speed_is_that_of_the_record() -> None:
     record = (ROOT / "tests" / "benchmark.txt").read_text(encoding="utf-8")
-    [seconds] = re.findall(r"full-batch epoch takes (\S+) s on two cores, half of what JAX", PROSE)
     [ours] = re.findall(r"^ +50000 +float64 +2 +reproduce\.py +(\S+)", record, re.M)
-    [jax] = re.findall(r"^ +50000 +float64 +2 +JAX +(\S+)", record, re.M)
-    assert f"{float(ours):.2f}" == seconds
-    assert float(jax) / float(ours) == pytest.approx(2, abs=0.3)
+    assert f"{float(ours):.2f}" == FIGURES["seconds"]
 
 
-def test_the_picture_is_there() -> None:
-    [picture] = re.findall(r"!\[.+?\]\((.+?)\)", TEXT, re.S)
-    assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
+def test_the_pictures_are_there() -> None:
+    for picture in re.findall(r"!\[.+?\]\((.+?)\)", TEXT, re.S):
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG")
 
 
 if __name__ == "__main__":
