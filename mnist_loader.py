@@ -38,6 +38,8 @@ SHA256 = {
 
 # How many bytes a file may have, unpacked: about five times MNIST as float32.
 MAX_BYTES = 2**30
+# How many are read at a time: a read takes memory for all it may bring, however small the file.
+PART = 2**17
 
 # What errors about a file or folder of another form end with.
 NEEDED = (
@@ -388,20 +390,23 @@ def _text(pickled: Any) -> Any:
 
 def _read(path: Path) -> bytes:
     """Return what a file holds, unpacked if it is packed with gzip."""
+    content = io.BytesIO()
     with path.open("rb") as file:
+        stream: io.BufferedIOBase = file
+        if file.peek(2).startswith(b"\x1f\x8b"):  # as all gzip files begin (RFC 1952)
+            stream = gzip.GzipFile(fileobj=file)
         try:
-            if file.peek(2).startswith(b"\x1f\x8b"):  # as all gzip files begin (RFC 1952)
-                content = gzip.GzipFile(fileobj=file).read(MAX_BYTES + 1)
-            else:
-                content = file.read(MAX_BYTES + 1)
+            # One byte more than is allowed tells that there are more.
+            while part := stream.read(min(PART, MAX_BYTES + 1 - content.tell())):
+                content.write(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(path, f"truncated or damaged ({error}); get it again") from None
-    if len(content) == 0:
+    if content.tell() == 0:
         raise DataError(path, "it is empty")
-    if len(content) > MAX_BYTES:
+    if content.tell() > MAX_BYTES:
         problem = f"too large: it has more than {MAX_BYTES:,} bytes, unpacked"
         raise DataError(path, f"{problem}; a pickle is smaller in a newer protocol than 0")
-    return content
+    return content.getvalue()
 
 
 def _checked(path: Path, name: str, pair: Pair) -> Pair:
