@@ -269,7 +269,7 @@ class _Steps(dict[int, Any]):
 
     def __missing__(self, code: int) -> Any:
         if bytes([code]) in (pickle.DICT, pickle.EMPTY_DICT):
-            raise pickle.UnpicklingError("it holds a dictionary")
+            raise pickle.UnpicklingError("it holds a dictionary, or is no pickle")
         raise KeyError(code)
 
 
@@ -348,6 +348,8 @@ def _array(pickled: Any) -> Array:
         size += item.nbytes
         if size > MAX_BYTES:  # A pickle can name the same image many times.
             raise pickle.UnpicklingError(f"it holds a list of more than {MAX_BYTES:,} bytes")
+    if not items:
+        return np.empty(0)
     return np.stack(items)
 
 
@@ -421,15 +423,16 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
         is_digit = np.isin(labels, range(10))
     if not is_digit.all():
         index = np.argmin(is_digit)  # the first that is False
-        raise DataError(path, f"{name} labels[{index}] is {labels[index]:g}, not a digit 0 to 9")
+        raise DataError(path, f"{name} labels[{index}] is {labels[index]!s}, not a digit 0 to 9")
     if images.dtype == np.uint8:
         pixels = np.divide(images, 256, dtype=np.float32, order="C")
     else:
         low = images.min()
         high = images.max()
         if not (low >= 0 and high <= 1):  # NaN is neither
-            problem = f"{name} pixels go from {low:g} to {high:g}, not from 0 to 1"
-            if low >= 0 and high <= 255:
+            # By !s, as a plain {high} shows digits that a float32 has not.
+            problem = f"{name} pixels go from {low!s} to {high!s}, not from 0 to 1"
+            if low >= 0 and 2 <= high <= 255:
                 problem += "; divide them by 256"
             raise DataError(path, problem)
         pixels = images.astype(np.float32, order="C")

@@ -233,7 +233,10 @@ WEB_PAGE = b"<!DOCTYPE html>\n<html>403 Forbidden</html>\n"
 MESSAGES: list[tuple[object, str]] = [
     (b"PK\3\4", f"it is a zip archive: unpack it (or an .npz file: pickle its arrays); {NEEDED}"),
     (idx(LABELS), f"it is a single IDX file: give the folder of all four; {NEEDED}"),
-    ({}, f"it holds a dictionary; it begins with {pickle.dumps({})!r}; {NEEDED}"),
+    (
+        b"d\0\0\0",  # a TFRecord of 100 bytes: its first byte is a step of dictionaries
+        rf"it holds a dictionary, or is no pickle; it begins with b'd\x00\x00\x00'; {NEEDED}",
+    ),
     (
         b"(((lNt((lNtl.",
         "3 parts are needed, not [([], None), ([], None)]; "
@@ -241,10 +244,18 @@ MESSAGES: list[tuple[object, str]] = [
     ),
     (
         [(X + 255, Y), GOOD, GOOD],
-        "training pixels go from 255 to 255, not from 0 to 1; divide them by 256",
+        "training pixels go from 255.0 to 255.0, not from 0 to 1; divide them by 256",
+    ),
+    (
+        [(X + np.float32(1.0000001), Y), GOOD, GOOD],
+        "training pixels go from 1.0000001 to 1.0000001, not from 0 to 1",
     ),
     (pickle.dumps([GOOD, GOOD, (X[:0], Y[:0])], 2), "it has no test images"),
-    ([GOOD, (X, [9, 10]), GOOD], "validation labels[1] is 10, not a digit 0 to 9"),
+    ([GOOD, ([], []), GOOD], "it has no validation images"),
+    (
+        [GOOD, (X, [3, 3 - 2**-51]), GOOD],
+        "validation labels[1] is 2.9999999999999996, not a digit 0 to 9",
+    ),
 ]
 
 
@@ -293,14 +304,14 @@ def test_bad_folders(contents: dict[str, bytes], folder: Path) -> None:
 
 NAN = np.frombuffer(b"\x01\x00\x80\x7f" * 2, np.float32)  # signalling: a cast would warn
 LABELS_OF_2: list[object] = [0, [], [0], [0, None], ["3", "4"], [Y], np.zeros((2, 10)), np.zeros(3)]
-LABELS_OF_2 += [[0, 0.5], [-1, 0], [0, 10**400], np.array([2**64 - 1, 0], "u8"), NAN]
+LABELS_OF_2 += [[9, 10], [-1, 0], [0, 10**400], np.array([2**64 - 1, 0], "u8"), NAN]
 LABELS_OF_2 += [np.array(["3", "4"]), np.zeros(2, [("a", "O")]), Y.astype(complex)]
 IMAGES_OF_2: list[object] = [None, [], ["a", "b"], 2 * [784 * [0.0]], [X], [X[0], 0.5], X[:, 1:]]
 IMAGES_OF_2 += [X[:0], X.reshape(2, 28, 28), X.reshape(30 * [1] + [2, 784]), X.astype(object)]
 IMAGES_OF_2 += [X - 0.5, X + np.nan, X + np.inf, np.pad(NAN, (0, 1566)).reshape(2, 784)]
 BAD: list[object] = [[GOOD, GOOD, (X, labels)] for labels in LABELS_OF_2]
 BAD += [[GOOD, GOOD, (images, Y)] for images in IMAGES_OF_2]
-BAD += [None, "mnist", {1}, [1, 2, 3], X, [X, X, X, X], [GOOD, GOOD, (*GOOD, 3)]]
+BAD += [None, "mnist", {}, {1}, [1, 2, 3], X, [X, X, X, X], [GOOD, GOOD, (*GOOD, 3)]]
 BAD += [b"", b"These are not the images you are looking for.", ARRAYS[:-9], ARRAYS + b".", WEB_PAGE]
 # Types that hold objects
 BAD += [ARRAYS.replace(b"\0f4", b"\0O8"), ARRAYS.replace(b"X\1\0\0\0<", b"X\4\0\0\0f4,<", 1)]
