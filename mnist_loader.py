@@ -98,7 +98,8 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
         if source.is_file():  # Opening a pipe would wait.
             return _read_pickle(source)
     except OSError as error:
-        raise DataError(Path(error.filename or source), error.strerror or str(error)) from None
+        file = error.filename or source  # An error while it is read names no file.
+        raise DataError(Path(file), error.strerror) from None
     raise DataError(source, f"there is no regular file or folder of this name; {NEEDED}")
 
 
@@ -403,8 +404,6 @@ def _read(path: Path) -> bytes:
                 content.write(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(path, f"truncated or damaged ({error}); get it again") from None
-    if content.tell() == 0:
-        raise DataError(path, "it is empty")
     if content.tell() > MAX_BYTES:
         problem = f"too large: it has more than {MAX_BYTES:,} bytes, unpacked"
         raise DataError(path, f"{problem}; a pickle is smaller in a newer protocol than 0")
