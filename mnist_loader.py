@@ -350,7 +350,7 @@ def _array(pickled: Any) -> Array:
         if size > MAX_BYTES:  # A pickle can name the same image many times.
             raise pickle.UnpicklingError(f"it holds a list of more than {MAX_BYTES:,} bytes")
     if not items:
-        return np.empty(0)
+        return np.empty(0)  # np.stack needs one item at least.
     return np.stack(items)
 
 
@@ -422,6 +422,7 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
         is_digit = np.isin(labels, range(10))
     if not is_digit.all():
         index = np.argmin(is_digit)  # the first that is False
+        # Numbers are shown by !s: without it, a float32 is shown with the digits of a float64.
         raise DataError(path, f"{name} labels[{index}] is {labels[index]!s}, not a digit 0 to 9")
     if images.dtype == np.uint8:
         pixels = np.divide(images, 256, dtype=np.float32, order="C")
@@ -429,7 +430,6 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
         low = images.min()
         high = images.max()
         if not (low >= 0 and high <= 1):  # NaN is neither
-            # By !s, as a plain {high} shows digits that a float32 has not.
             problem = f"{name} pixels go from {low!s} to {high!s}, not from 0 to 1"
             if low >= 0 and 2 <= high <= 255:
                 problem += "; divide them by 256"

@@ -9,7 +9,6 @@ import hashlib
 import lzma
 import os
 import pickle
-import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -289,7 +288,7 @@ OTHER_FILES = [bz2.compress(ARRAYS), lzma.compress(ARRAYS), b"\x89HDF\r\n\x1a\n"
 
 @pytest.mark.parametrize("content", OTHER_FILES)
 def test_other_kinds_of_files_are_named(content: bytes, tmp_path: Path) -> None:
-    assert re.search("unpack it|pickle its", problem(write(tmp_path / "mnist.pkl", content)))
+    assert problem(write(tmp_path / "mnist.pkl", content)).startswith("it is ")
 
 
 def test_what_is_wrong_with_a_path(folder: Path) -> None:
