@@ -39,7 +39,7 @@ SHA256 = {
 # How many bytes a file may have, unpacked: about five times MNIST as float32.
 MAX_BYTES = 2**30
 # How many are read at a time: a read takes memory for all it may bring, however small the file.
-PART = 2**17
+PART = 2**15
 
 # What errors about a file or folder of another form end with.
 NEEDED = (
