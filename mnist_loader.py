@@ -38,6 +38,8 @@ SHA256 = {
 
 # How many bytes a file may have, unpacked: about five times MNIST as float32.
 MAX_BYTES = 2**30
+# How many are read at a time: a read takes memory for all it may bring, however small the file.
+PART = 2**15
 
 # What errors about a file or folder of another form end with.
 NEEDED = (
@@ -96,7 +98,8 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
         if source.is_file():  # Opening a pipe would wait.
             return _read_pickle(source)
     except OSError as error:
-        raise DataError(Path(error.filename or source), error.strerror or str(error)) from None
+        file = error.filename or source  # An error while it is read names no file.
+        raise DataError(Path(file), error.strerror) from None
     raise DataError(source, f"there is no regular file or folder of this name; {NEEDED}")
 
 
@@ -267,7 +270,7 @@ class _Steps(dict[int, Any]):
 
     def __missing__(self, code: int) -> Any:
         if bytes([code]) in (pickle.DICT, pickle.EMPTY_DICT):
-            raise pickle.UnpicklingError("it holds a dictionary")
+            raise pickle.UnpicklingError("it holds a dictionary, or is no pickle")
         raise KeyError(code)
 
 
@@ -346,6 +349,8 @@ def _array(pickled: Any) -> Array:
         size += item.nbytes
         if size > MAX_BYTES:  # A pickle can name the same image many times.
             raise pickle.UnpicklingError(f"it holds a list of more than {MAX_BYTES:,} bytes")
+    if not items:
+        return np.empty(0)  # np.stack needs one item at least.
     return np.stack(items)
 
 
@@ -388,20 +393,21 @@ def _text(pickled: Any) -> Any:
 
 def _read(path: Path) -> bytes:
     """Return what a file holds, unpacked if it is packed with gzip."""
+    content = io.BytesIO()
     with path.open("rb") as file:
+        stream: io.BufferedIOBase = file
+        if file.peek(2).startswith(b"\x1f\x8b"):  # as all gzip files begin (RFC 1952)
+            stream = gzip.GzipFile(fileobj=file)
         try:
-            if file.peek(2).startswith(b"\x1f\x8b"):  # as all gzip files begin (RFC 1952)
-                content = gzip.GzipFile(fileobj=file).read(MAX_BYTES + 1)
-            else:
-                content = file.read(MAX_BYTES + 1)
+            # One byte more than is allowed tells that there are more.
+            while part := stream.read(min(PART, MAX_BYTES + 1 - content.tell())):
+                content.write(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(path, f"truncated or damaged ({error}); get it again") from None
-    if len(content) == 0:
-        raise DataError(path, "it is empty")
-    if len(content) > MAX_BYTES:
+    if content.tell() > MAX_BYTES:
         problem = f"too large: it has more than {MAX_BYTES:,} bytes, unpacked"
         raise DataError(path, f"{problem}; a pickle is smaller in a newer protocol than 0")
-    return content
+    return content.getvalue()
 
 
 def _checked(path: Path, name: str, pair: Pair) -> Pair:
@@ -416,15 +422,16 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
         is_digit = np.isin(labels, range(10))
     if not is_digit.all():
         index = np.argmin(is_digit)  # the first that is False
-        raise DataError(path, f"{name} labels[{index}] is {labels[index]:g}, not a digit 0 to 9")
+        # Numbers are shown by !s: without it, a float32 is shown with the digits of a float64.
+        raise DataError(path, f"{name} labels[{index}] is {labels[index]!s}, not a digit 0 to 9")
     if images.dtype == np.uint8:
         pixels = np.divide(images, 256, dtype=np.float32, order="C")
     else:
         low = images.min()
         high = images.max()
         if not (low >= 0 and high <= 1):  # NaN is neither
-            problem = f"{name} pixels go from {low:g} to {high:g}, not from 0 to 1"
-            if low >= 0 and high <= 255:
+            problem = f"{name} pixels go from {low!s} to {high!s}, not from 0 to 1"
+            if low >= 0 and 2 <= high <= 255:
                 problem += "; divide them by 256"
             raise DataError(path, problem)
         pixels = images.astype(np.float32, order="C")

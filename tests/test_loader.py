@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import copyreg
 import gzip
 import hashlib
+import lzma
 import os
 import pickle
 import shutil
@@ -62,12 +64,17 @@ def assert_one_line(error: DataError, source: Path) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == text  # as it leaves a worker process
 
 
-def problem(source: Path) -> str:
-    """Return what is said about bad data, all but the path."""
+def error_of(source: Path) -> DataError:
+    """Return the error that bad data makes."""
     with pytest.raises(DataError) as info:
         load_data(source)
     assert_one_line(info.value, source)
-    return str(info.value.args[1])
+    return info.value
+
+
+def problem(source: Path) -> str:
+    """Return what is said about bad data, all but the path."""
+    return str(error_of(source).args[1])
 
 
 def test_load_data_is_mnist(mnist: Data) -> None:
@@ -171,11 +178,23 @@ def test_pickles_of_python_3(
         assert_same(loaded, data)
 
 
-def test_black_and_white_images(small: Data, tmp_path: Path) -> None:
-    pairs = [(images > 0.5, labels) for images, labels in small]
+@pytest.mark.parametrize("dtype", ["bool", "int64"])
+def test_black_and_white_images(dtype: str, small: Data, tmp_path: Path) -> None:
+    pairs = [((images > 0.5).astype(dtype), labels) for images, labels in small]
     loaded = load_data(write(tmp_path / "mnist.pkl", pairs))
     assert_as_promised(loaded)
     np.testing.assert_array_equal(loaded[0][0], pairs[0][0])
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_lists_of_many_images(protocol: int, small: Data, tmp_path: Path) -> None:
+    """A pickle numbers what it may name again, and has other steps for numbers above 255."""
+    (images, labels), validation, test = small
+    x = np.repeat(images, 6, axis=0)
+    y = np.repeat(labels, 6)
+    content = pickle.dumps([(list(x), list(y)), validation, test], protocol)
+    loaded = load_data(write(tmp_path / "mnist.pkl", content))
+    assert_same(loaded, ((x, y), validation, test))
 
 
 # Folders
@@ -233,7 +252,10 @@ WEB_PAGE = b"<!DOCTYPE html>\n<html>403 Forbidden</html>\n"
 MESSAGES: list[tuple[object, str]] = [
     (b"PK\3\4", f"it is a zip archive: unpack it (or an .npz file: pickle its arrays); {NEEDED}"),
     (idx(LABELS), f"it is a single IDX file: give the folder of all four; {NEEDED}"),
-    ({}, f"it holds a dictionary; it begins with {pickle.dumps({})!r}; {NEEDED}"),
+    (
+        b"d\0\0\0",  # a TFRecord of 100 bytes: its first byte is a step of dictionaries
+        rf"it holds a dictionary, or is no pickle; it begins with b'd\x00\x00\x00'; {NEEDED}",
+    ),
     (
         b"(((lNt((lNtl.",
         "3 parts are needed, not [([], None), ([], None)]; "
@@ -241,16 +263,32 @@ MESSAGES: list[tuple[object, str]] = [
     ),
     (
         [(X + 255, Y), GOOD, GOOD],
-        "training pixels go from 255 to 255, not from 0 to 1; divide them by 256",
+        "training pixels go from 255.0 to 255.0, not from 0 to 1; divide them by 256",
+    ),
+    (
+        [(X + np.float32(1.0000001), Y), GOOD, GOOD],
+        "training pixels go from 1.0000001 to 1.0000001, not from 0 to 1",
     ),
     (pickle.dumps([GOOD, GOOD, (X[:0], Y[:0])], 2), "it has no test images"),
-    ([GOOD, (X, [9, 10]), GOOD], "validation labels[1] is 10, not a digit 0 to 9"),
+    ([GOOD, ([], []), GOOD], "it has no validation images"),
+    (
+        [GOOD, (X, [3, 3 - 2**-51]), GOOD],
+        "validation labels[1] is 2.9999999999999996, not a digit 0 to 9",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("content", "message"), MESSAGES)
 def test_what_is_wrong_with_a_file(content: object, message: str, tmp_path: Path) -> None:
     assert problem(write(tmp_path / "mnist.pkl", content)) == message
+
+
+OTHER_FILES = [bz2.compress(ARRAYS), lzma.compress(ARRAYS), b"\x89HDF\r\n\x1a\n", b"PAR1"]
+
+
+@pytest.mark.parametrize("content", OTHER_FILES)
+def test_other_kinds_of_files_are_named(content: bytes, tmp_path: Path) -> None:
+    assert problem(write(tmp_path / "mnist.pkl", content)).startswith("it is ")
 
 
 def test_what_is_wrong_with_a_path(folder: Path) -> None:
@@ -267,43 +305,50 @@ def test_what_is_wrong_with_a_path(folder: Path) -> None:
 
 
 GZIPPED = gzip.compress(idx(IMAGES))
-BAD_FOLDERS: dict[str, dict[str, bytes]] = {
-    "packed file truncated": {TRAIN_IMAGES: GZIPPED[:-9]},
-    "packed file altered": {TRAIN_IMAGES: GZIPPED[:-8] + b"12345678"},
-    "packed file damaged": {TRAIN_IMAGES: GZIPPED[:10] + b"\xff" + GZIPPED[11:]},
-    "empty file": {TEST_LABELS: b""},
-    "truncated in its header": {TEST_LABELS: idx(LABELS)[:7]},
-    "truncated": {TEST_IMAGES: idx(IMAGES)[:-1]},
-    "bytes behind": {TEST_LABELS: idx(LABELS) + b"\0"},
-    "floats": {TEST_LABELS: idx(LABELS, magic=0xD01)},
-    "labels for images": {TEST_IMAGES: idx(LABELS)},
-    "32 by 32": {TEST_IMAGES: idx(np.zeros((12, 32, 32), np.uint8))},
-    "terabytes": {TEST_IMAGES: idx(IMAGES, size0=2**32 - 1)},
-    "label missing": {TRAIN_LABELS: idx(LABELS[:11])},
-    "five training images": {TRAIN_IMAGES: idx(IMAGES[:5]), TRAIN_LABELS: idx(LABELS[:5])},
+BAD_IDX_FILES: dict[str, tuple[str, bytes]] = {
+    "packed file truncated": (TRAIN_IMAGES, GZIPPED[:-9]),
+    "packed file altered": (TRAIN_IMAGES, GZIPPED[:-8] + b"12345678"),
+    "packed file damaged": (TRAIN_IMAGES, GZIPPED[:10] + b"\xff" + GZIPPED[11:]),
+    "empty file": (TEST_LABELS, b""),
+    "truncated in its header": (TEST_LABELS, idx(LABELS)[:7]),
+    "truncated": (TEST_IMAGES, idx(IMAGES)[:-1]),
+    "bytes behind": (TEST_LABELS, idx(LABELS) + b"\0"),
+    "floats": (TEST_LABELS, idx(LABELS, magic=0xD01)),
+    "labels for images": (TEST_IMAGES, idx(LABELS)),
+    "32 by 32": (TEST_IMAGES, idx(np.zeros((12, 32, 32), np.uint8))),
+    "terabytes": (TEST_IMAGES, idx(IMAGES, size0=2**32 - 1)),
 }
 
 
-@pytest.mark.parametrize("contents", BAD_FOLDERS.values(), ids=BAD_FOLDERS.keys())
-def test_bad_folders(contents: dict[str, bytes], folder: Path) -> None:
-    for name, content in contents.items():
-        write(folder / name, content)
-    problem(folder)
+@pytest.mark.parametrize(("name", "content"), BAD_IDX_FILES.values(), ids=BAD_IDX_FILES.keys())
+def test_a_bad_file_in_a_folder_is_named(name: str, content: bytes, folder: Path) -> None:
+    path = write(folder / name, content)
+    assert error_of(folder).args[0] == path
+
+
+def test_files_that_do_not_fit_together(folder: Path) -> None:
+    write(folder / TRAIN_LABELS, idx(LABELS[:5]))
+    assert problem(folder) == (
+        "training data of shapes (10, 784) and (5,); (n, 784) and (n,) are needed"
+    )
+    write(folder / TRAIN_IMAGES, idx(IMAGES[:5]))
+    assert problem(folder) == "it has no validation images"
 
 
 NAN = np.frombuffer(b"\x01\x00\x80\x7f" * 2, np.float32)  # signalling: a cast would warn
 LABELS_OF_2: list[object] = [0, [], [0], [0, None], ["3", "4"], [Y], np.zeros((2, 10)), np.zeros(3)]
-LABELS_OF_2 += [[0, 0.5], [-1, 0], [0, 10**400], np.array([2**64 - 1, 0], "u8"), NAN]
+LABELS_OF_2 += [[9, 10], [-1, 0], [0, 10**400], np.array([2**64 - 1, 0], "u8"), NAN]
 LABELS_OF_2 += [np.array(["3", "4"]), np.zeros(2, [("a", "O")]), Y.astype(complex)]
 IMAGES_OF_2: list[object] = [None, [], ["a", "b"], 2 * [784 * [0.0]], [X], [X[0], 0.5], X[:, 1:]]
 IMAGES_OF_2 += [X[:0], X.reshape(2, 28, 28), X.reshape(30 * [1] + [2, 784]), X.astype(object)]
 IMAGES_OF_2 += [X - 0.5, X + np.nan, X + np.inf, np.pad(NAN, (0, 1566)).reshape(2, 784)]
 BAD: list[object] = [[GOOD, GOOD, (X, labels)] for labels in LABELS_OF_2]
 BAD += [[GOOD, GOOD, (images, Y)] for images in IMAGES_OF_2]
-BAD += [None, "mnist", {1}, [1, 2, 3], X, [X, X, X, X], [GOOD, GOOD, (*GOOD, 3)]]
+BAD += [None, "mnist", {}, {1}, [1, 2, 3], X, [X, X, X, X], [GOOD, GOOD, (*GOOD, 3)]]
 BAD += [b"", b"These are not the images you are looking for.", ARRAYS[:-9], ARRAYS + b".", WEB_PAGE]
-# Types that hold objects
+# Types that hold objects, or two numbers each
 BAD += [ARRAYS.replace(b"\0f4", b"\0O8"), ARRAYS.replace(b"X\1\0\0\0<", b"X\4\0\0\0f4,<", 1)]
+BAD += [pickle.dumps([(X.astype(float), Y)] * 3, 2).replace(b"X\2\0\0\0f8", b"X\5\0\0\0f4,f4")]
 # Claims of more than there is: bytes, bytearray, text, frame, memo, shape
 BAD += [b"\x80\4\x8e%b\x10." % bytes(7), b"\x80\5\x96%b\x10." % bytes(7)]
 BAD += [b"\x80\4X\xff\xff\xff\xff.", b"\x80\4\x95" + 8 * b"\xff" + b"."]
@@ -343,19 +388,29 @@ def test_what_is_quoted_is_printable_and_letters_stay_letters(text: str, tmp_pat
     problem(tmp_path / text)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_file_is_read_up_to_max_bytes(
-    pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write(tmp_path / "mnist.pkl", pack(ARRAYS))
+def test_a_file_may_have_the_size_of_nielsens(tmp_path: Path) -> None:
+    path = tmp_path / "mnist.pkl"
+    path.touch()
+    os.truncate(path, 70_000 * (784 * 4 + 8))  # a hole: takes no room on disk
+    assert "too large" not in problem(path)
+
+
+def test_a_file_is_read_up_to_max_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mnist.pkl"
+    packed = gzip.compress(ARRAYS)
     monkeypatch.setattr(mnist_loader, "MAX_BYTES", len(ARRAYS))
-    load_data(path)
+    for content in (packed, ARRAYS):
+        load_data(write(path, content))
     monkeypatch.setattr(mnist_loader, "MAX_BYTES", 1000)
-    write(path, pack(ARRAYS)[:-8])  # That its end is missing is not seen.
+    write(path, packed[:-8])  # That its end is missing is not seen.
     assert problem(path) == (
         "too large: it has more than 1,000 bytes, unpacked; "
         "a pickle is smaller in a newer protocol than 0"
     )
+    write(path, ARRAYS)
+    if os.name != "nt":  # Files have no holes there.
+        os.truncate(path, 2**42)  # more than any memory
+    assert "too large" in problem(path)
 
 
 def test_one_image_named_many_times_is_refused(
