@@ -697,8 +697,8 @@ def epoch_row(label: str, epochs: list[Epoch]) -> list[Cell]:
     return row
 
 
-def epoch_rows(trained: Iterable[list[Run]]) -> Iterator[list[Cell]]:
-    """Yield the row for each epoch of the runs, side by side."""
+def epoch_rows(trained: Iterable[Group]) -> Iterator[list[Cell]]:
+    """Yield a row for each epoch, in which all runs stand side by side."""
     for runs in trained:
         yield epoch_row(str(len(runs[0].epochs) - 1), [run.epochs[-1] for run in runs])
 
@@ -706,7 +706,10 @@ def epoch_rows(trained: Iterable[list[Run]]) -> Iterator[list[Cell]]:
 def end_rows(
     ended: Iterable[Variant], variants: list[Variant], baseline: Epoch, style: str
 ) -> Iterator[list[Cell]]:
-    """Yield a row for each variant, as soon as it has ended; of several seeds, their means."""
+    """Yield a row for each variant that has ended, with the means of its seeds, and the baseline.
+
+    `variants` are those that end later, too: the table is as wide as their names need.
+    """
     names = ["baseline"] + [variant[0].name for variant in variants]
     width = max(len(name) for name in names)
     for runs in ended:
@@ -719,6 +722,13 @@ def end_rows(
 def end_row(name: str, width: int, steps: str, epochs: list[Epoch]) -> list[Cell]:
     """Return the row for the last epoch of a run, or of those that differ in their seed."""
     return [Cell("", f"<{width}", name), Cell("steps", ">7", steps)] + results_of(epochs)
+
+
+def csv_rows(trained: Iterable[Group]) -> Iterator[list[Cell]]:
+    """Yield a row for each epoch of each run, with all that defines the run."""
+    for runs in trained:
+        for run in runs:
+            yield csv_row(run)
 
 
 def csv_row(run: Run) -> list[Cell]:
@@ -852,9 +862,8 @@ def draw_picture(
         figure.legend(loc="outside lower center")
     picture = io.BytesIO()
     figure.savefig(picture, format=path.suffix[1:], dpi=120)
-    path.write_bytes(
-        picture.getvalue()
-    )  # at once: no part of it is left if the drawing is interrupted
+    # Only now is the file touched: until here, Ctrl-C leaves an older picture as it was.
+    path.write_bytes(picture.getvalue())
 
 
 def write_above_line(axis: Any, y: float, text: str) -> None:
@@ -1197,6 +1206,9 @@ def main(
     except mnist_loader.DataError as error:
         raise click.ClickException(str(error)) from None
     n = len(training)
+    sizes = [min(size, n) for size in batch_size]
+    if not sizes:
+        sizes = [n]  # the full batch
     if epochs is None:
         epochs = 30 if hidden else 100
 
@@ -1211,7 +1223,7 @@ def main(
         "init": distinct(init),
         "init_scale": distinct(init_scale),
         "eta": distinct(eta),
-        "batch_size": distinct(min(size, n) for size in batch_size or [n]),  # n: the full batch
+        "batch_size": distinct(sizes),
         "seed": [seed],
         "dtype": [dtype],
     }
@@ -1245,7 +1257,7 @@ def main(
     trained = train(groups, epochs, shown, training, test)
     try:
         if style == "csv":
-            print_table((csv_row(run) for group in trained for run in group), style)
+            print_table(csv_rows(trained), style)
         elif not shows_epochs:
             print_table(end_rows(trained, variants, baseline, style), style)
         elif len(runs) > 1:
