@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Images and labels, and these for training, validation and test
 Array = npt.NDArray[Any]
-Pair = tuple[Array, Array]
-Data = tuple[Pair, Pair, Pair]
+Pair = tuple[Array, Array]  # images and labels
+Data = tuple[Pair, Pair, Pair]  # training, validation and test
 
 # The folder that `load_data` reads when no path is given.
 SHIPPED = Path(__file__).resolve().parent / "data"
@@ -38,13 +37,13 @@ SHA256 = {
 
 # How many bytes a file may have, unpacked: about five times MNIST as float32.
 MAX_BYTES = 2**30
-# How many are read at a time: a read takes memory for all it may bring, however small the file.
+# How many are read at a time: `read(n)` takes memory for n bytes, even if the file is small.
 PART = 2**15
 
-# What errors about a file or folder of another form end with.
+# The end of errors about data of a wrong form.
 NEEDED = (
-    "needed is a folder of MNIST's four files, or a pickle of (training, validation, test), "
-    "each (images, labels)"
+    "what is needed is a folder of MNIST's four files, or a pickle of "
+    "(training, validation, test), each (images, labels)"
 )
 
 # Other files that people have, by their first bytes, and what to do with them.
@@ -72,9 +71,9 @@ class DataError(Exception):
 def load_data(path: str | PathLike[str] | None = None) -> Data:
     """Return the training, validation and test data, each as (images, labels).
 
-    Images are float32 of shape (n, 784), one row per image, pixels k/256 from 0
-    (background) to 255/256 (ink). Labels are int64 of shape (n,). All are C-contiguous
-    and writable. MNIST gives 50,000, 10,000 and 10,000 images.
+    Images are float32 of shape (n, 784), one row per image, pixels from 0 (background) to 1
+    (ink). Labels are int64 of shape (n,). All are C-contiguous and writable. MNIST gives
+    50,000, 10,000 and 10,000 images, with pixels k/256 from 0 to 255/256.
 
     `path` is a folder with the four IDX files that SHA256 names, or one file like Nielsen's
     mnist.pkl.gz; a file may be packed with gzip or not, whatever its name. Without `path`
@@ -83,10 +82,10 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
     Of the n training images of a folder the last n // 6 are the validation data (in MNIST
     10,000 of 60,000) and are not trained on. IDX files may have a dot in their names, as in
     train-images.idx3-ubyte. In a pickle, pixels are numbers from 0 to 1, or uint8, which are
-    divided by 256 as those of IDX files are; labels are whole numbers of any type; and both
-    may be lists, as the book's expand_mnist.py writes them.
+    divided by 256 as those of IDX files are; labels are whole numbers of any type; and there
+    may be lists of arrays and of numbers, as the book's expand_mnist.py writes them.
 
-    Raises DataError if the data is missing, damaged, not of this form or too large.
+    Raises DataError if the data is missing, damaged, not of this form, or larger than MAX_BYTES.
 
     Nothing that a pickle names is imported or called. A hostile file can still waste memory
     and time: one of a megabyte is enough for tens of gigabytes and many minutes.
@@ -98,7 +97,7 @@ def load_data(path: str | PathLike[str] | None = None) -> Data:
         if source.is_file():  # Opening a pipe would wait.
             return _read_pickle(source)
     except OSError as error:
-        file = error.filename or source  # An error while it is read names no file.
+        file = error.filename or source  # Errors of reading, and not of opening, name no file.
         raise DataError(Path(file), error.strerror) from None
     raise DataError(source, f"there is no regular file or folder of this name; {NEEDED}")
 
@@ -188,12 +187,12 @@ def _read_idx(paths: dict[str, Path], name: str, item_shape: list[int]) -> Array
     magic = bytes([0, 0, 8, 1 + len(item_shape)])
     if not content.startswith(magic):
         raise DataError(path, f"it begins with {content[:20]!r}; {name} begins with {magic!r}")
-    header_length = 8 + 4 * len(item_shape)
+    header_length = 8 + 4 * len(item_shape)  # the magic, n, and the shape of an item
     sizes = [content[at : at + 4] for at in range(4, header_length, 4)]
     dimensions = [int.from_bytes(size, "big") for size in sizes]
     length = header_length + math.prod(dimensions)
     if len(content) != length:
-        raise DataError(path, f"its bytes: {len(content)}, by its header {length}; get it again")
+        raise DataError(path, f"it has {len(content)} bytes, by its header {length}; get it again")
     if dimensions[1:] != item_shape:
         raise DataError(path, f"its items have shape {dimensions[1:]}; {item_shape} is needed")
     items = np.frombuffer(content, np.uint8, offset=header_length)
@@ -202,9 +201,10 @@ def _read_idx(paths: dict[str, Path], name: str, item_shape: list[int]) -> Array
 
 # Pickles
 #
-# A pickle can ask for any function to be called, with any arguments. What pickles of arrays
-# name has a stand-in here, which keeps the arguments and calls nothing; all else is refused
-# (see "Restricting Globals" in the documentation of pickle). numpy pickles (see __reduce__)
+# A pickle can ask for any function to be called, with any arguments. The names that occur in
+# pickles of arrays have stand-ins here, which keep the arguments and call nothing; all others
+# are refused (see "Restricting Globals" in the documentation of pickle). numpy writes (see
+# ndarray.__reduce__ and __reduce_ex__)
 #
 #   an array as     _reconstruct(ndarray, (0,), b"b"), which is then given the state
 #                   (version, shape, dtype, is_fortran, bytes),
@@ -215,7 +215,7 @@ def _read_idx(paths: dict[str, Path], name: str, item_shape: list[int]) -> Array
 # In protocols 0 to 2, Python 3 pickles bytes as encode(text, "latin1") or, if there are
 # none, as bytes().
 
-# What pickles of arrays name, and what a call of it makes.
+# The names in pickles of arrays, and the kind of thing that each stands for.
 STAND_INS = {
     "numpy.core.multiarray._reconstruct": "array",
     "numpy.core.numeric._frombuffer": "array of protocol 5",
@@ -226,11 +226,11 @@ STAND_INS = {
     "__builtin__.bytes": "bytes",
 }
 
-# The types that arrays may have: the order of bytes, bool, float or integer, the number of bytes.
+# The types that arrays may have: byte order; bool, float or integer; number of bytes.
 TYPES = re.compile("[<>|](b1|f[248]|[iu][1248])")
 
-# The steps that pickles of arrays, numbers, tuples and lists take. None of them hashes what
-# it is given: to hash a tuple that is nested deep enough crashes the interpreter.
+# The opcodes of pickles of arrays, numbers, tuples and lists. None of them hashes what it is
+# given: to hash a tuple that is nested deep enough crashes the interpreter.
 OPCODES = """
     PROTO FRAME STOP MARK GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
     NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT
@@ -242,7 +242,7 @@ OPCODES = """
 
 
 class _StandIn:
-    """Stands in for what a pickle names, and for what a call of it would return."""
+    """Stands in for a name in a pickle, and, once "called", for what the call would return."""
 
     def __init__(self, kind: str, arguments: tuple[Any, ...] = ()) -> None:
         self.kind = kind
@@ -255,32 +255,33 @@ class _StandIn:
         self.state = state
 
     def __repr__(self) -> str:
-        return f"numpy {self.kind}"
+        return f"<{self.kind}>"
 
 
-class _Steps(dict[int, Any]):
-    """What the unpickler does at each of the OPCODES. At any other it stops."""
+class _Dispatch(dict[int, Any]):
+    """What pickle's unpickler does at each of the OPCODES. At any other it stops."""
 
     def __init__(self) -> None:
         for name in OPCODES.split():
             code = getattr(pickle, name)[0]
             self[code] = pickle._Unpickler.dispatch[code]
-        # For BYTEARRAY8, pickle fills as much memory as a file claims to need.
+        # For BYTEARRAY8, pickle fills as much memory as a file claims to need. BINBYTES8, which
+        # is laid out alike, only reads.
         self[pickle.BYTEARRAY8[0]] = self[pickle.BINBYTES8[0]]
 
     def __missing__(self, code: int) -> Any:
-        if bytes([code]) in (pickle.DICT, pickle.EMPTY_DICT):
+        if bytes([code]) in (pickle.DICT, pickle.EMPTY_DICT):  # which many people have
             raise pickle.UnpicklingError("it holds a dictionary, or is no pickle")
         raise KeyError(code)
 
 
 class _Unpickler(pickle._Unpickler):
-    """Reads a pickle in the steps of OPCODES, with stand-ins for what it names.
+    """Reads a pickle of these OPCODES alone, with stand-ins for what it names.
 
-    The unpickler that is written in Python, as that in C has no table of steps to replace.
+    This is the unpickler written in Python: the one in C has no table of opcodes to replace.
     """
 
-    dispatch = _Steps()
+    dispatch = _Dispatch()
 
     def find_class(self, module: str, name: str) -> _StandIn:
         # numpy 2 renamed numpy.core to numpy._core.
@@ -292,7 +293,7 @@ class _Unpickler(pickle._Unpickler):
 
 def _read_pickle(path: Path) -> Data:
     """Return the data of a file like Nielsen's mnist.pkl.gz."""
-    training, validation, test = _unpickle(path)
+    training, validation, test = _read_pairs(path)
     return (
         _checked(path, "training", training),
         _checked(path, "validation", validation),
@@ -300,14 +301,14 @@ def _read_pickle(path: Path) -> Data:
     )
 
 
-def _unpickle(path: Path) -> list[Pair]:
+def _read_pairs(path: Path) -> list[Pair]:
     """Return the three pairs of arrays of a pickle, unchecked."""
     content = _read(path)
     for beginning, kind in OTHER_FILES.items():
         if content.startswith(beginning):
             raise DataError(path, f"it is {kind}; {NEEDED}")
     try:
-        return _pairs(content)
+        return _unpickle(content)
     except pickle.UnpicklingError as error:
         reason = str(error)[:100]
     except Exception as error:  # A bad pickle raises nearly anything, says pickle's documentation.
@@ -315,13 +316,13 @@ def _unpickle(path: Path) -> list[Pair]:
     raise DataError(path, f"{reason}; it begins with {content[:20]!r}; {NEEDED}")
 
 
-def _pairs(content: bytes) -> list[Pair]:
-    """Return the three pairs of arrays of what a file holds."""
+def _unpickle(content: bytes) -> list[Pair]:
+    """Return the three pairs of arrays that are pickled as these bytes."""
     file = io.BytesIO(content)
     # Python 2 had no bytes: what it pickled as str is kept as bytes.
     pickled = _Unpickler(file, encoding="bytes").load()
     if file.read(1):
-        raise pickle.UnpicklingError("it has bytes behind its end: damaged, or two files in one")
+        raise pickle.UnpicklingError("it has bytes after its end: damaged, or two files in one")
     pairs = []
     for pair in _parts(pickled, 3):
         images, labels = _parts(pair, 2)
@@ -370,13 +371,14 @@ def _item(pickled: Any) -> Array:
         _, shape, dtype, is_fortran, data = pickled.state
         if is_fortran:
             order = "F"
-    # The state of a dtype could give it fields, of objects even: only this is looked at.
+    # A dtype's state could give it fields, of objects even. Of dtype("f4", ...) and its state
+    # (3, "<", ...), only this is looked at: "<f4".
     code = _text(dtype.state[1]) + _text(dtype.arguments[0])
     if not TYPES.fullmatch(code):
-        raise pickle.UnpicklingError(f"it holds an array not of numbers but of type {code!r}")
+        raise pickle.UnpicklingError(f"it holds an array of type {code!r}, not of numbers")
     if isinstance(data, _StandIn):
-        text = "".join(data.arguments[:1])  # "" where nothing is given to bytes()
-        data = text.encode("latin-1")
+        # encode(text, "latin1"), or bytes()
+        data = data.arguments[0].encode("latin-1") if data.arguments else b""
     array: Array = np.frombuffer(data, code)
     return array.reshape(shape, order=order)
 
@@ -399,7 +401,7 @@ def _read(path: Path) -> bytes:
         if file.peek(2).startswith(b"\x1f\x8b"):  # as all gzip files begin (RFC 1952)
             stream = gzip.GzipFile(fileobj=file)
         try:
-            # One byte more than is allowed tells that there are more.
+            # One byte more than is allowed tells that there are more. After it, 0 are read.
             while part := stream.read(min(PART, MAX_BYTES + 1 - content.tell())):
                 content.write(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -431,7 +433,7 @@ def _checked(path: Path, name: str, pair: Pair) -> Pair:
         high = images.max()
         if not (low >= 0 and high <= 1):  # NaN is neither
             problem = f"{name} pixels go from {low!s} to {high!s}, not from 0 to 1"
-            if low >= 0 and 2 <= high <= 255:
+            if low >= 0 and 2 <= high <= 255:  # below 2, they are not bytes but a little off
                 problem += "; divide them by 256"
             raise DataError(path, problem)
         pixels = images.astype(np.float32, order="C")

@@ -274,4 +274,5 @@ def test_the_script_and_the_package_need_the_same() -> None:
     package = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert needed["dependencies"] == package["project"]["dependencies"]
     assert needed["requires-python"] == package["project"]["requires-python"]
+    assert package["project"]["version"] in script("--version").stdout
     assert sorted(name.split(">")[0] for name in needed["dependencies"]) == ["click", "numpy"]
