@@ -38,9 +38,9 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 # This script shares out the images among threads of its own, which is faster than the threads of
-# BLAS. BLAS reads how many it may start when numpy is imported. Where that was done before, as in
-# a notebook, BLAS has its threads already, and this script makes do with one, unless the user
-# had set OPENBLAS_NUM_THREADS=1 before.
+# BLAS. So BLAS gets one, whatever the user has set: it reads their number when numpy is imported.
+# If numpy is imported already, as in a notebook, it is too late: BLAS has its threads, and this
+# script makes do with one, unless the user had set OPENBLAS_NUM_THREADS=1 before.
 if "numpy" not in sys.modules:
     os.environ.update(OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", VECLIB_MAXIMUM_THREADS="1")
 
@@ -165,7 +165,7 @@ class Network:
 # The images
 
 BLOCK = 1000  # images in a block of the full batch, or of the test
-MINI_BLOCK = 500  # images of a mini-batch in a block; for less, a thread is not worth its start
+MINI_BLOCK = 500  # images of a mini-batch in a block: smaller blocks are not worth a thread
 DIGITS = np.arange(10)[:, np.newaxis]  # as a column
 
 
@@ -186,15 +186,10 @@ def sorted_by_margins(images: Array) -> Array:
 
 
 class Images:
-    """Images and their labels: all those of training or test, or a block, a part of them.
+    """Images and their labels: all those of training or test; or a block.
 
-    A batch is a list of blocks, and a thread works on a block at a time. `blocks` and `batches`
-    are for all images, and not for a block.
-
-    Blocks of a mini-batch share the array of all images, and have `rows` of it, which are copied
-    by the thread that needs them. Blocks of the full batch, and of the test, are the same in each
-    epoch: they have arrays of their own, without the pixels that are 0 in all of their images.
-    That is for speed, and changes nothing: there the gradient is 0, too.
+    A block is the part of them that a thread works on at a time. A batch is a list of blocks.
+    `blocks` and `batches` are for all images, and not for a block.
     """
 
     def __init__(
@@ -205,7 +200,7 @@ class Images:
         pixels: Array | None = None,
     ) -> None:
         self.images = images  # float32, which takes half the memory of float64
-        self.rows = rows
+        self.rows = rows  # those of `images` that are meant; `x` picks them, in the thread
         self.labels = labels[rows]  # shape (n,)
         self.pixels = pixels  # those of the 784 that are columns of `images`; None: all
 
@@ -222,7 +217,11 @@ class Images:
 
     @cached_property
     def blocks(self) -> list[Images]:
-        """All images, in blocks. Those of like margins, side by side, lack more pixels together."""
+        """All images, in the blocks of the full batch and of the test.
+
+        They are made once, and lack the pixels that are 0 in all images of a block, for speed:
+        the gradient for these pixels is 0, too. Sorted by margins, more such pixels are found.
+        """
         blocks = []
         for indices in in_parts(sorted_by_margins(self.images), BLOCK):
             images = self.images[indices]
@@ -234,7 +233,7 @@ class Images:
         """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
 
         If `size` is all images or more, the only batch is the full one, and no random numbers
-        are drawn.
+        are drawn. The blocks of a mini-batch share the array of all images.
         """
         if size >= len(self):
             yield self.blocks
@@ -307,7 +306,7 @@ INITS = {
 }
 PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
 DTYPES = ["float64", "float32"]
-FULL_BATCH = sys.maxsize  # a batch size that no data exceeds: `main` makes it their number
+FULL_BATCH = sys.maxsize  # a batch size that no data exceeds
 
 
 @dataclass(frozen=True)
@@ -398,8 +397,11 @@ class Run:
         self.steps = 0
 
 
-Variant = list[Run]  # runs of one name, which differ in their seed alone
-Group = list[Run]  # runs that are trained in turns: a variant, or all that stand side by side
+# Runs of one name, which differ in their seed alone. With two values of eta and three seeds,
+# there are two variants of three runs.
+Variant = list[Run]
+# Runs that are trained in turns, an epoch each: a variant, or all runs if they are shown abreast.
+Group = list[Run]
 
 
 # Training
@@ -412,7 +414,7 @@ class DivergenceError(ArithmeticError):
 def train(
     groups: list[Group], epochs: int, shown: range, training: Images, test: Images
 ) -> Iterator[Group]:
-    """Train one group of runs after the other; the runs of a group take turns, an epoch each.
+    """Train one group after the other; the runs of a group take turns, an epoch each.
 
     Yields a group after each epoch whose number, from 0 on, is in `shown`, and after the last.
     Raises DivergenceError.
@@ -442,7 +444,7 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
     network = run.network
     settings = run.settings
     cost = 0.0
-    with np.errstate(all="ignore"):  # Overflow is looked for below, in the weights.
+    with np.errstate(all="ignore"):  # Overflow is no warning: it is looked for below.
         for batch in training.batches(settings.batch_size, run.random):
             batch_cost, nabla_w, nabla_b = gradient(network, batch)
             m = sum(len(block) for block in batch)
@@ -450,7 +452,8 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
             cost += batch_cost
             run.steps += 1
         correct, predicted = evaluate(network, test)
-    limit = math.sqrt(np.finfo(settings.dtype).max)  # No product of two overflows below it.
+    # The product of two numbers below this limit cannot overflow.
+    limit = math.sqrt(np.finfo(settings.dtype).max)
     for parameter in network.weights + network.biases:
         if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
@@ -505,14 +508,14 @@ def classify(network: Network, block: Images) -> Array:
 def in_threads(function: Callable[[Images], Any], blocks: list[Images]) -> list[Any]:
     """Return what the function returns for each of the blocks.
 
-    An error in one thread, or Ctrl-C, stops the others after the block at which each is, and is
+    An error in one thread, or Ctrl-C, stops the others, each after its present block, and is
     raised here. The threads are new each time: those of a pool would be missing in a process that
     the user forks, and would keep Ctrl-C waiting.
     """
     if len(blocks) == 1:
         return [function(blocks[0])]
     count = min(THREADS, len(blocks))
-    # Threads pop from the end: first the numbers of all blocks, and then each a None, and stop.
+    # Threads pop numbers of blocks from the end. A None for each thread says stop.
     todo = [None] * count + list(range(len(blocks)))
     results: list[Any] = [None] * len(blocks)
     errors: list[BaseException] = []
@@ -583,7 +586,7 @@ def examine(network: Network, training: Images) -> list[Measurement]:
     return [
         Measurement(
             "mean z2",
-            f"mean weighted input of the hidden layer, for the first {EXAMINED:,} images",
+            f"mean weighted input of the hidden layer, for the first {EXAMINED:,} training images",
             float(z2.mean()),
         ),
         Measurement(
@@ -663,7 +666,7 @@ def results_of(epochs: list[Epoch]) -> list[Cell]:
         accuracies = [epoch.accuracy for epoch in epochs]
         row.append(Cell("lowest", ">8", f"{min(accuracies):.2%}"))
         row.append(Cell("highest", ">8", f"{max(accuracies):.2%}"))
-    # The blank sets this column apart: it alone is aligned to the left.
+    # The blank sets this column, which is aligned to the left, apart from the numbers.
     row.append(Cell(" most predicted", "<", f" {digit} ({predicted[digit] / total:.2%})"))
     return row
 
@@ -706,16 +709,18 @@ def epoch_rows(trained: Iterable[Group]) -> Iterator[list[Cell]]:
 def end_rows(
     ended: Iterable[Variant], variants: list[Variant], baseline: Epoch, style: str
 ) -> Iterator[list[Cell]]:
-    """Yield a row for each variant that has ended, with the means of its seeds, and the baseline.
+    """Yield a row for each variant, with the means of its seeds, and then the baseline's.
 
-    `variants` are those that end later, too: the table is as wide as their names need.
+    `ended` are the variants one by one, each when its training has ended; `variants` are all of
+    them: the table is as wide as their names need.
     """
     names = ["baseline"] + [variant[0].name for variant in variants]
     width = max(len(name) for name in names)
     for runs in ended:
         last = [run.epochs[-1] for run in runs]
         yield end_row(printed_name(runs[0].name, style), width, str(runs[0].steps), last)
-    of_each_seed = [baseline] * len(variants[0])  # for the columns of the other rows
+    # As many as there are seeds, so that the columns are those of the other rows.
+    of_each_seed = [baseline] * len(variants[0])
     yield end_row("baseline", width, "", of_each_seed)
 
 
@@ -725,7 +730,7 @@ def end_row(name: str, width: int, steps: str, epochs: list[Epoch]) -> list[Cell
 
 
 def csv_rows(trained: Iterable[Group]) -> Iterator[list[Cell]]:
-    """Yield a row for each epoch of each run, with all that defines the run."""
+    """Yield a row for each epoch of each run, with the run's settings."""
     for runs in trained:
         for run in runs:
             yield csv_row(run)
@@ -830,7 +835,7 @@ def draw_picture(
             [line] = accuracy_axis.plot(x, accuracies, marker=".", **style)
         line.set_label(variant[0].name)  # The line of the last seed is named for all.
         if has_z2:
-            settings = variant[0].settings
+            settings = variant[0].settings  # whose first weights are drawn again
             untrained = initial_network(settings, np.random.RandomState(settings.seed))
             zs, _ = untrained.feedforward(examined(training))
             counts, edges = np.histogram(zs[0], 100)
@@ -882,13 +887,13 @@ def write_above_line(axis: Any, y: float, text: str) -> None:
 
 
 class WholeNumber(click.IntRange):
-    """An int that errors call a whole number, and not an integer range as click does."""
+    """An int; in errors "a valid whole number", where click has "a valid integer range"."""
 
     name = "whole number"
 
 
 class Number(click.FloatRange):
-    """A finite float, that errors call a number, and not a float range."""
+    """A finite float; in errors "a valid number", where click has "a valid float range"."""
 
     name = "number"
 
@@ -934,15 +939,16 @@ def combined_changes(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
-    """Return no change, and then each of the SUSPECTS that `given` has not, for n images."""
+    """Return no change, and then each of the SUSPECTS that is not so already, for n images."""
     changes: list[dict[str, Any]] = [{}]
     for name, value in SUSPECTS:
         if name == "batch_size":
-            value = min(value, n)  # n is the full batch, here and in `given`
+            value = min(value, n)  # The full batch is n here, as it is in `given`.
         if needs_hidden_layer(name, value) and not given.hidden:
             continue
         change = {name: value}
-        if value != getattr(given, name) and change not in changes:  # n may be 1000
+        # With 1,000 images or fewer, two of the suspects are the full batch.
+        if value != getattr(given, name) and change not in changes:
             changes.append(change)
     return changes
 
@@ -982,7 +988,7 @@ def title_of(runs: list[Run], n: int) -> str:
 def command_of(
     values: dict[str, list[Any]], suspects: bool, seeds: int, epochs: int, data: Path | None
 ) -> str:
-    """Return the command that gives the same costs and accuracies, with all that they need."""
+    """Return the command that gives the same costs and accuracies."""
     words = ["python reproduce.py"]
     for name, choices in values.items():
         words += [as_option(name, value) for value in choices]
@@ -997,15 +1003,15 @@ def command_of(
 
 
 def notes(
-    variants: list[Variant], shows_epochs: bool, suspects: bool, n_test: int, style: str
+    variants: list[Variant], abreast: bool, suspects: bool, n_test: int, style: str
 ) -> Iterator[str]:
     """Yield what a reader must know who has nothing but the printed rows."""
     epoch = "the last epoch"
     hint = ""
-    if shows_epochs:
+    if abreast:
         epoch = "the epoch"
         hint = "; epoch 0 is the first"
-    yield f"cost: mean over the training images in {epoch}, each before its step"
+    yield f"cost: mean over the training images in {epoch}, each before the step that uses it"
     yield f"accuracy: on {n_test:,} test images, after {epoch}{hint}"
     yield "most predicted: the digit, and its share of all predictions for these images"
     yield "baseline: a network that ignores the image and knows how often each digit occurs"
@@ -1022,7 +1028,7 @@ def notes(
     inits = {variant[0].settings.init for variant in variants}
     if inits & {"rand-0.5-w2", "rand-0.5-w3"}:
         yield "rand-0.5-w2: minus 1/2 for w2 and b2 only; rand-0.5-w3: for w3 and b3 only"
-    if shows_epochs and len(names) > 1:
+    if abreast and len(names) > 1:
         for letter, name in zip(LETTERS, names):
             yield f"{letter}: {printed_name(name, style)}"
 
@@ -1185,7 +1191,7 @@ def main(
     --buggy-prime --fixed-prime: all combinations are run. A run that diverges ends them all.
 
     For up to four runs, the epochs are shown side by side. For more, and with --seeds, only the
-    last epoch is (--format csv has all).
+    last epoch is shown (--format csv has the epochs of all runs).
     """
     if not hidden:
         flags = {"--buggy-prime": buggy, "--fixed-prime": fixed, "--diagnose": diagnose}
@@ -1227,47 +1233,50 @@ def main(
         "seed": [seed],
         "dtype": [dtype],
     }
-    # Without a hidden layer, prime has no value here.
+    # Without a hidden layer there are no primes, and `given` has the default.
     given = Settings(**{name: choices[0] for name, choices in values.items() if choices})
     changes = combined_changes(values)  # to `given`, one for each variant
     if suspects:
         if len(changes) > 1:
-            raise click.UsageError("--suspects changes one network: give each option once.")
+            raise click.UsageError(
+                "--suspects changes one network: give one value of each option, and one derivative."
+            )
         changes = single_changes(given, n)
     variants = [variant_of(given, change, seeds) for change in changes]
     runs = [run for variant in variants for run in variant]
     baseline = baseline_of(training, test)
-    shows_epochs = len(variants) <= MOST_ABREAST and seeds == 1
+    # One run, or a few side by side, are shown epoch by epoch, and all others when they have ended.
+    abreast = len(variants) <= MOST_ABREAST and seeds == 1
 
     if style != "csv":
         click.echo(title_of(runs, n))
         command = command_of(values, suspects, seeds, epochs, data)
         click.echo(f"\n    {encodable(command)}\n")
-        for note in notes(variants, shows_epochs, suspects, len(test), style):
+        for note in notes(variants, abreast, suspects, len(test), style):
             click.echo(f"- {note}")
         click.echo()
     before = []
     if diagnose:
         before = [examine(run.network, training) for run in runs]
 
-    groups = [runs] if shows_epochs else variants  # Runs take turns to be shown side by side.
+    groups = [runs] if abreast else variants
     shown = range(0)  # no epoch is printed but the last
-    if shows_epochs or style == "csv":
+    if abreast or style == "csv":
         shown = range(0, epochs, every)
     trained = train(groups, epochs, shown, training, test)
     try:
         if style == "csv":
             print_table(csv_rows(trained), style)
-        elif not shows_epochs:
-            print_table(end_rows(trained, variants, baseline, style), style)
-        elif len(runs) > 1:
+        elif len(runs) == 1:
+            last = epoch_row("baseline", [baseline])
+            print_table(itertools.chain(epoch_rows(trained), [last]), style)
+        elif abreast:
             print_table(epoch_rows(trained), style)
             click.echo("\nAfter the last epoch:\n")
             ended = variants
             print_table(end_rows(ended, variants, baseline, style), style)
         else:
-            last = epoch_row("baseline", [baseline])
-            print_table(itertools.chain(epoch_rows(trained), [last]), style)
+            print_table(end_rows(trained, variants, baseline, style), style)
     except DivergenceError as error:
         raise click.ClickException(str(error)) from None
 
