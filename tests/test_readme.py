@@ -234,6 +234,10 @@ def test_where_training_moves_the_hidden_layer() -> None:
     assert a2.max() < 1e-80  # "every a2 is 0"
     z2, _ = hidden_layer(trained(Settings(30, eta=5.0), 1))
     assert z2.mean() == pytest.approx(float(FIGURES["mean z2"]), abs=1)
+    output = OUTPUTS["--hidden 30 --buggy-prime --every 5"]
+    last, baseline = re.findall(r"(?m)^(?: +29|baseline) +(\S+)", output)
+    distance = abs(float(last) - float(baseline))
+    assert distance <= float(FIGURES["within of the baseline"]) < 3 * distance
     [cost] = re.findall(r"--eta 5 +30 +(\S+)", OUTPUTS["--hidden 30 --suspects --seeds 5"])
     assert FIGURES["cost with eta 5"] == f"{float(cost):.0f}"
 
