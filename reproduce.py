@@ -323,8 +323,9 @@ class Settings:
     dtype: str = "float64"  # of DTYPES
 
 
-# The changes that --suspects makes to the network that is given, one at a time. Those that change
-# nothing are left out: the question's own values are here for those who start from others.
+# The changes that --suspects makes to the network that is given, one at a time, of any setting but
+# hidden and seed. Those that change nothing are left out: the question's own values are here for
+# those who start from others.
 SUSPECTS: list[tuple[str, Any]] = [
     ("prime", "buggy"),
     ("prime", "fixed"),
@@ -765,7 +766,7 @@ def print_diagnosis(
         for when, measurements in (("before", its_before), ("after", its_after)):
             row = [Cell("", f"<{width}", label), Cell("training", ">8", when)]
             for measurement in measurements:
-                row.append(Cell(measurement.heading, ">9", f"{measurement.value:.3g}"))
+                row.append(Cell(measurement.heading, ">10", f"{measurement.value:.3g}"))
             rows.append(row)
     click.echo()
     for measurement in before[0]:
@@ -841,7 +842,7 @@ def draw_picture(
             counts, edges = np.histogram(zs[0], 100)
             axes[2].stairs(counts / counts.max(), edges, **style)
     cost_axis.set(ylabel="cost, training images", yscale="log")
-    cost_axis.margins(y=0.1)
+    cost_axis.margins(y=0.2)
     cost_axis.yaxis.set_minor_locator(LogLocator(subs=[2, 5]))
     cost_axis.yaxis.set_major_formatter("{x:g}")  # 1 and 10, not powers of 10
     cost_axis.yaxis.set_minor_formatter("{x:g}")
@@ -849,7 +850,9 @@ def draw_picture(
     for axis, height in ((cost_axis, baseline.cost), (accuracy_axis, 100 * baseline.accuracy)):
         if by_steps:
             axis.set(xlabel="steps", xscale="log")
+            axis.xaxis.set_minor_locator(LogLocator(subs=[3]))
             axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.xaxis.set_minor_formatter("{x:,.0f}")
         else:
             axis.set(xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
