@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from conftest import SMALL, printed, rows_of, run, run_small, write_idx
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -314,7 +314,10 @@ def test_numbers_are_aligned_to_the_right_and_names_to_the_left() -> None:
             "--hidden 3 --init rand-0.5-w3",
             {"buggy derivative": "", "rand-0.5-w2": r"w2 and b2 only; .*-w3: .*w3 and b3 only"},
         ),
-        ("--eta 1 --eta 2", {"A": "--eta 1", "B": "--eta 2"}),
+        (
+            "--eta 1 --eta 2 --eta 3 --eta 4",
+            {"A": "--eta 1", "B": "--eta 2", "C": "--eta 3", "D": "--eta 4"},
+        ),
     ],
 )
 def test_notes_say_what_the_rows_do_not(arguments: str, about: dict[str, str]) -> None:
@@ -440,6 +443,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 @settings(max_examples=40)
 @given(arguments=command_lines())
+@example(arguments=["--hidden", "0", "--every", "1", "--epochs", "1", "--data", "plain.gz"])
 def test_any_report_can_be_had_again_and_says_the_same_in_markdown(
     arguments: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -461,6 +465,8 @@ def test_any_report_can_be_had_again_and_says_the_same_in_markdown(
     assert [words_of(line) for line in markdown.splitlines()] == [
         words_of(line) for line in text.splitlines()
     ]
+    # In plain text the numbers stand below each other.
+    assert len({line.index(" (") for line in text.splitlines() if line.endswith("%)")}) == 1
     # Every option can be copied; no two rows are the same run, and up to four stand side by side.
     names = []
     for name, before_or_steps, *_ in reported.tables[-1][1:]:
@@ -543,7 +549,7 @@ def test_the_last_seed_can_be_used(arguments: str) -> None:
     [
         ("--eta 0.5 --eta 1e300", "--eta 1e+300, seed 7"),
         ("--dtype float32 --eta 1e30 --eta 0.5", "--eta 1e+30, seed 7"),
-        ("--seeds 3 --init-scale 1e300", "the network, seed 7"),
+        ("--seeds 3 --dtype float32 --init-scale 1e300", "the network, seed 7"),  # not numbers
     ],
 )
 def test_a_run_that_diverges_says_where(cause: str, named: str, network: str) -> None:
@@ -664,7 +670,7 @@ def lines_of(axis: Any) -> list[list[list[float]]]:
 def test_a_picture_shows_what_was_measured(
     arguments: str, legend: list[str], x: range | None, figures: list[Figure], tmp_path: Path
 ) -> None:
-    common = f"{arguments} --init rand-0.5 --epochs 3".split()
+    common = f"{arguments} --init randn --seed 4 --epochs 3".split()
     drawn = printed(run_small(*common, "--plot", tmp_path / "curves.png"))
     assert drawn == printed(run_small(*common))
     rows = rows_of(run_small(*common, *CSV))
@@ -689,7 +695,7 @@ def test_a_picture_shows_what_was_measured(
 
     assert len(z2) == ("--hidden" in arguments and x is not None)
     for axis in z2:
-        network = reproduce.Run(reproduce.Settings(5, init="rand-0.5")).network
+        network = reproduce.Run(reproduce.Settings(5, init="randn", seed=4)).network
         [values, _], _ = network.feedforward(mnist_loader.load_data(SMALL)[0][0].T)
         [stairs] = axis.patches
         assert isinstance(stairs, StepPatch)
@@ -698,9 +704,21 @@ def test_a_picture_shows_what_was_measured(
         np.testing.assert_allclose(edges, its_edges)
         np.testing.assert_allclose(counts, expected / expected.max())
         [[z, a]] = lines_of(axis)
+        assert z[0] <= edges[0] < -10
+        assert z[-1] >= edges[-1] > 10
         np.testing.assert_array_equal(a, reproduce.sigmoid(np.array(z)))
         assert axis.get_xlabel().startswith("z2")
         assert axis.get_ylabel().startswith("frequency")
+
+
+def test_no_two_runs_are_drawn_alike(figures: list[Figure], tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    printed(run_small("--hidden", 5, "--suspects", "--epochs", 1, "--plot", path))
+    *lines, _ = figures[0].axes[0].lines
+    assert len(lines) > 7  # more than there are colours
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(looks) == len(lines)
+    assert "C7" not in dict(looks)  # which is grey, as the baseline
 
 
 @pytest.mark.parametrize(
@@ -709,7 +727,7 @@ def test_a_picture_shows_what_was_measured(
         ("--eta 1e4 --epochs 20", ".PNG"),  # The cost ends at exactly 0.
         ("--hidden 5 --init-scale 0", ".png"),
         ("--hidden 5 --init-scale 1e150", ".png"),
-        ("--hidden 1 --batch-size 1 --dtype float32 --epochs 1", ".pdf"),
+        ("--hidden 1 --batch-size 1 --dtype float32 --epochs 1 --format csv", ".pdf"),
         ("--hidden 5 --eta 1e9 --suspects", ".svg"),
     ],
 )

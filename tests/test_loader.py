@@ -178,12 +178,14 @@ def test_pickles_of_python_3(
         assert_same(loaded, data)
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int64"])
-def test_black_and_white_images(dtype: str, small: Data, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "ink"), [("bool", 1), ("int16", 1), ("int64", 1), ("uint8", 1 / 256)]
+)
+def test_black_and_white_images(dtype: str, ink: float, small: Data, tmp_path: Path) -> None:
     pairs = [((images > 0.5).astype(dtype), labels) for images, labels in small]
     loaded = load_data(write(tmp_path / "mnist.pkl", pairs))
     assert_as_promised(loaded)
-    np.testing.assert_array_equal(loaded[0][0], pairs[0][0])
+    np.testing.assert_array_equal(loaded[0][0], ink * pairs[0][0])
 
 
 @pytest.mark.parametrize("protocol", range(6))

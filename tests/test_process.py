@@ -247,7 +247,10 @@ def test_a_closed_pipe_ends_it_quietly(arguments: list[str], part: list[str]) ->
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(timeout=60) == 1
+        try:
+            assert process.wait(timeout=60) == 1
+        finally:
+            process.kill()  # or the end of the block would wait for ever
         assert process.stderr.read() == b""
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 from conftest import SCRIPT, SMALL, environment, script
@@ -14,15 +15,14 @@ pty = pytest.importorskip("pty")
 
 
 class Terminal:
-    """A process on a terminal, which shows its standard output and error."""
+    """A process on a terminal, which shows its standard output and error, if not redirected."""
 
-    def __init__(self, *arguments: str, term: str = "xterm") -> None:
+    def __init__(self, *arguments: str, term: str = "xterm", **redirected: Any) -> None:
         self.terminal, end = pty.openpty()
         self.process = subprocess.Popen(
             [*SCRIPT, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=end,
-            stderr=end,
+            **{"stdout": end, "stderr": end, **redirected},
             env=environment(TERM=term),
             # What a shell starts in the background, as these tests may be, ignores Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -86,6 +86,16 @@ def test_progress_is_shown_on_a_terminal_and_erased(arguments: str) -> None:
     dumb = Terminal(*small, *arguments.split(), term="dumb")
     assert dumb.read_all() == 0
     assert dumb.text.replace("\r\n", "\n") == process.stdout
+
+
+def test_progress_goes_to_standard_error_alone() -> None:
+    arguments = ["--data", str(SMALL), "--epochs", "2"]
+    of_output = Terminal(*arguments, stderr=subprocess.PIPE)
+    assert of_output.read_all() == 0
+    assert of_output.process.communicate() == (None, b"")
+    of_errors = Terminal(*arguments, stdout=subprocess.DEVNULL)
+    assert of_errors.read_all() == 0
+    assert of_errors.text.startswith("\r")
 
 
 @pytest.mark.parametrize(
