@@ -310,7 +310,8 @@ def test_each_step_is_what_a_loop_over_the_images_of_its_batch_gives(
 def test_each_epoch_uses_every_image_once_and_whole_in_a_new_order(
     n: int, size: int, seed: int
 ) -> None:
-    drawn = (np.random.RandomState(seed).rand(n, 784) < 0.01).astype(np.float32)
+    inked = np.random.RandomState(seed).rand(n, 784) < 0.01
+    drawn = (inked / 256).astype(np.float32)  # as faint as ink can be
     drawn[0] = 0
     images = Images(drawn, np.arange(n))
     random = np.random.RandomState(seed)
@@ -506,15 +507,6 @@ def test_cost_is_right_to_1e_12(z: float, is_digit: bool) -> None:
     cost = reproduce.cross_entropy(np.array([[z]]), np.array([[is_digit]]))
     # Below the smallest normal number, 1e-308, there are fewer digits to be right.
     assert abs(cost - exact) <= 1e-12 * exact + 1e-307
-
-
-@given(z=hnp.arrays(np.float64, (10, 3), elements=st.floats(-1e300, 1e300)))
-@np.errstate(over="ignore")
-def test_cost_and_sigmoid_are_finite_for_finite_z(z: Array) -> None:
-    assert math.isfinite(reproduce.cross_entropy(z, z > 0))
-    a = reproduce.sigmoid(z)
-    assert np.all((a >= 0) & (a <= 1))
-    assert np.all(np.isfinite(reproduce.sigmoid(z.astype(np.float32))))
 
 
 @given(labels=hnp.arrays(np.int64, st.integers(1, 30), elements=st.integers(0, 9)))
