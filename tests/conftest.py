@@ -105,10 +105,10 @@ def environment(**changes: str) -> dict[str, str]:
     return {**variables, **changes}
 
 
-def script(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the script in a process of its own."""
+def ended(command: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Return a process of this command that has ended."""
     return subprocess.run(
-        [*SCRIPT, *arguments],
+        command,
         capture_output=True,
         text=True,
         check=False,
@@ -116,3 +116,8 @@ def script(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.Complete
         cwd=cwd,
         env=environment(**env),
     )
+
+
+def script(*arguments: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the script in a process of its own."""
+    return ended([*SCRIPT, *arguments], cwd, **env)

@@ -151,18 +151,21 @@ def test_what_is_the_same_is_one_run(arguments: str, same: str) -> None:
 # The suspects
 
 START = ["30", "buggy", "rand", "1.0", "0.5", "50", "0", "float64"]
+OTHER_INITS = [
+    {"init": "rand-0.5-w2"},
+    {"init": "rand-0.5-w3"},
+    {"init": "rand-fan-in"},
+    {"init": "randn"},
+    {"init": "randn-fan-in"},
+    {"init": "glorot"},
+]
 SUSPECTS_OF = {  # settings of the start, and what each of the other rows has in their place
     "--hidden 30 --buggy-prime": (
         {},
         [
             {"prime": "fixed"},
             {"init": "rand-0.5"},
-            {"init": "rand-0.5-w2"},
-            {"init": "rand-0.5-w3"},
-            {"init": "rand-fan-in"},
-            {"init": "randn"},
-            {"init": "randn-fan-in"},
-            {"init": "glorot"},
+            *OTHER_INITS,
             {"init_scale": "0.1"},
             {"eta": "1.0"},
             {"eta": "5.0"},
@@ -174,12 +177,7 @@ SUSPECTS_OF = {  # settings of the start, and what each of the other rows has in
         [
             {"prime": "buggy"},
             {"init": "rand"},
-            {"init": "rand-0.5-w2"},
-            {"init": "rand-0.5-w3"},
-            {"init": "rand-fan-in"},
-            {"init": "randn"},
-            {"init": "randn-fan-in"},
-            {"init": "glorot"},
+            *OTHER_INITS,
             {"init_scale": "1.0"},
             {"eta": "0.5"},
             {"eta": "1.0"},

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCRIPT, SMALL, environment, script
+from conftest import ROOT, SCRIPT, SMALL, ended, environment, script
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,17 +20,8 @@ else:
 
 def python(code: str, *arguments: str, **env: str) -> str:
     """Run lines of Python in a process of their own, in the checkout; return what they print."""
-    process = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=ROOT,
-        env=environment(**env),
-    )
-    assert process.stderr == ""
-    assert process.returncode == 0
+    process = ended([sys.executable, "-c", code, *arguments], ROOT, **env)
+    assert (process.returncode, process.stderr) == (0, "")
     return process.stdout
 
 
