@@ -175,7 +175,7 @@ def in_parts(indices: Array, size: int) -> list[Array]:
 
 
 def sorted_by_margins(images: Array) -> Array:
-    """Return the indices of images in an order in which neighbours have like margins."""
+    """Return the indices of images in an order in which neighbours have similar margins."""
     square = images.reshape(-1, 28, 28)
     inked_rows = square.any(axis=2)
     inked_columns = square.any(axis=1)
@@ -200,7 +200,7 @@ class Images:
         pixels: Array | None = None,
     ) -> None:
         self.images = images  # float32, which takes half the memory of float64
-        self.rows = rows  # those of `images` that are meant; `x` picks them, in the thread
+        self.rows = rows  # These rows of `images` are meant: `x` picks them, in the thread.
         self.labels = labels[rows]  # shape (n,)
         self.pixels = pixels  # those of the 784 that are columns of `images`; None: all
 
@@ -220,7 +220,7 @@ class Images:
         """All images, in the blocks of the full batch and of the test.
 
         They are made once, and lack the pixels that are 0 in all images of a block, for speed:
-        the gradient for these pixels is 0, too. Sorted by margins, more such pixels are found.
+        the gradient for these pixels is 0, too. Sorting by margins makes more of them.
         """
         blocks = []
         for indices in in_parts(sorted_by_margins(self.images), BLOCK):
@@ -306,7 +306,7 @@ INITS = {
 }
 PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
 DTYPES = ["float64", "float32"]
-FULL_BATCH = sys.maxsize  # a batch size that no data exceeds
+FULL_BATCH = sys.maxsize  # no data has more; the command puts their number in its place
 
 
 @dataclass(frozen=True)
@@ -323,9 +323,9 @@ class Settings:
     dtype: str = "float64"  # of DTYPES
 
 
-# The changes that --suspects makes to the network that is given, one at a time, of any setting but
-# hidden and seed. Those that change nothing are left out: the question's own values are here for
-# those who start from others.
+# The changes that --suspects makes to the network that is given, one at a time. Those that change
+# nothing are left out: the question's own values are here for those who start from others. A row
+# may change any of the Settings but hidden and seed.
 SUSPECTS: list[tuple[str, Any]] = [
     ("prime", "buggy"),
     ("prime", "fixed"),
@@ -401,7 +401,7 @@ class Run:
 # Runs of one name, which differ in their seed alone. With two values of eta and three seeds,
 # there are two variants of three runs.
 Variant = list[Run]
-# Runs that are trained in turns, an epoch each: a variant, or all runs if they are shown abreast.
+# Runs that are trained in turns, an epoch each: a variant, or all that are shown side by side.
 Group = list[Run]
 
 
@@ -439,13 +439,13 @@ def train(
 def train_epoch(run: Run, training: Images, test: Images) -> None:
     """Train a run's network for an epoch by gradient descent, and add it to `run.epochs`.
 
-    A step is eta/m times the gradient, summed over the m images of a batch.
+    A step moves weights and biases by -eta/m times the gradient, summed over a batch's m images.
     Raises DivergenceError.
     """
     network = run.network
     settings = run.settings
     cost = 0.0
-    with np.errstate(all="ignore"):  # Overflow is no warning: it is looked for below.
+    with np.errstate(all="ignore"):  # Overflow is looked for below, whoever calls this.
         for batch in training.batches(settings.batch_size, run.random):
             batch_cost, nabla_w, nabla_b = gradient(network, batch)
             m = sum(len(block) for block in batch)
@@ -458,8 +458,8 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
     for parameter in network.weights + network.biases:
         if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
-                f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights are "
-                f"larger than {limit:.1e}, or not numbers; try a smaller eta or init scale."
+                f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights or "
+                f"biases are no numbers, or larger than {limit:.1e}; try a smaller eta or scale."
             )
     run.epochs.append(Epoch(cost / len(training), correct, predicted))
 
@@ -560,7 +560,7 @@ def baseline_of(training: Images, test: Images) -> Epoch:
 
 # What is measured of the hidden layer
 
-EXAMINED = 1000  # z2 and a2 are measured on the first so many training images
+EXAMINED = 1000  # z2 and a2 are measured on this many of the first training images
 
 
 class Measurement(NamedTuple):
@@ -653,7 +653,7 @@ def print_table(rows: Iterable[list[Cell]], style: str) -> None:
 
 
 def results_of(epochs: list[Epoch]) -> list[Cell]:
-    """Return the cells for an epoch, or for the epochs of several seeds together."""
+    """Return the cells for an epoch of a run, or of several that differ in their seed: means."""
     cost = sum(epoch.cost for epoch in epochs) / len(epochs)
     correct = sum(epoch.correct for epoch in epochs)
     predicted = np.sum([epoch.predicted for epoch in epochs], axis=0)
@@ -821,7 +821,7 @@ def draw_picture(
     cost_axis, accuracy_axis = axes[:2]
     for number, variant in enumerate(variants):
         later = len(variants) - 1 - number
-        style = {
+        look = {
             "color": f"C{number % 7}",  # The eighth colour is grey.
             "linestyle": ["-", "--", ":"][number // 7 % 3],
             "linewidth": 1 + 4 * later / len(variants),  # Where lines coincide, all are seen.
@@ -832,15 +832,15 @@ def draw_picture(
             x = np.arange(len(run.epochs))
             if by_steps:
                 x = (x + 1) * (run.steps // len(run.epochs))
-            cost_axis.plot(x, costs, marker=".", **style)
-            [line] = accuracy_axis.plot(x, accuracies, marker=".", **style)
+            cost_axis.plot(x, costs, marker=".", **look)
+            [line] = accuracy_axis.plot(x, accuracies, marker=".", **look)
         line.set_label(variant[0].name)  # The line of the last seed is named for all.
         if has_z2:
             settings = variant[0].settings  # whose first weights are drawn again
             untrained = initial_network(settings, np.random.RandomState(settings.seed))
             zs, _ = untrained.feedforward(examined(training))
             counts, edges = np.histogram(zs[0], 100)
-            axes[2].stairs(counts / counts.max(), edges, **style)
+            axes[2].stairs(counts / counts.max(), edges, **look)
     cost_axis.set(ylabel="cost, training images", yscale="log")
     cost_axis.margins(y=0.2)
     cost_axis.yaxis.set_minor_locator(LogLocator(subs=[2, 5]))
@@ -942,7 +942,7 @@ def combined_changes(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def single_changes(given: Settings, n: int) -> list[dict[str, Any]]:
-    """Return no change, and then each of the SUSPECTS that is not so already, for n images."""
+    """Return no change, and then each of the SUSPECTS that changes `given`, for n images."""
     changes: list[dict[str, Any]] = [{}]
     for name, value in SUSPECTS:
         if name == "batch_size":
@@ -1006,15 +1006,15 @@ def command_of(
 
 
 def notes(
-    variants: list[Variant], abreast: bool, suspects: bool, n_test: int, style: str
+    variants: list[Variant], epoch_by_epoch: bool, suspects: bool, n_test: int, style: str
 ) -> Iterator[str]:
     """Yield what a reader must know who has nothing but the printed rows."""
     epoch = "the last epoch"
     hint = ""
-    if abreast:
+    if epoch_by_epoch:
         epoch = "the epoch"
         hint = "; epoch 0 is the first"
-    yield f"cost: mean over the training images in {epoch}, each before the step that uses it"
+    yield f"cost: mean over the training images in {epoch}, each taken before its step"
     yield f"accuracy: on {n_test:,} test images, after {epoch}{hint}"
     yield "most predicted: the digit, and its share of all predictions for these images"
     yield "baseline: a network that ignores the image and knows how often each digit occurs"
@@ -1031,7 +1031,7 @@ def notes(
     inits = {variant[0].settings.init for variant in variants}
     if inits & {"rand-0.5-w2", "rand-0.5-w3"}:
         yield "rand-0.5-w2: minus 1/2 for w2 and b2 only; rand-0.5-w3: for w3 and b3 only"
-    if abreast and len(names) > 1:
+    if epoch_by_epoch and len(names) > 1:
         for letter, name in zip(LETTERS, names):
             yield f"{letter}: {printed_name(name, style)}"
 
@@ -1104,7 +1104,7 @@ Examples:
     is_flag=True,
     help="Run the network as given, and then again with one change at a time: the full batch, "
     f"{', '.join(as_option(name, value) for name, value in SUSPECTS if value != FULL_BATCH)}; "
-    "what it has already, or what needs a hidden layer it lacks, is skipped.",
+    "what changes nothing, or needs a hidden layer that is not there, is skipped.",
 )
 @click.option(
     "--seed",
@@ -1221,7 +1221,7 @@ def main(
     if epochs is None:
         epochs = 30 if hidden else 100
 
-    primes = []
+    primes = []  # It stays empty without a hidden layer: `given` then has the default.
     if buggy:
         primes.append("buggy")
     if fixed or (hidden and not buggy):
@@ -1236,7 +1236,6 @@ def main(
         "seed": [seed],
         "dtype": [dtype],
     }
-    # Without a hidden layer there are no primes, and `given` has the default.
     given = Settings(**{name: choices[0] for name, choices in values.items() if choices})
     changes = combined_changes(values)  # to `given`, one for each variant
     if suspects:
@@ -1249,23 +1248,24 @@ def main(
     runs = [run for variant in variants for run in variant]
     baseline = baseline_of(training, test)
     # One run, or a few side by side, are shown epoch by epoch, and all others when they have ended.
-    abreast = len(variants) <= MOST_ABREAST and seeds == 1
+    epoch_by_epoch = len(variants) <= MOST_ABREAST and seeds == 1
 
     if style != "csv":
         click.echo(title_of(runs, n))
         command = command_of(values, suspects, seeds, epochs, data)
         click.echo(f"\n    {encodable(command)}\n")
-        for note in notes(variants, abreast, suspects, len(test), style):
+        for note in notes(variants, epoch_by_epoch, suspects, len(test), style):
             click.echo(f"- {note}")
         click.echo()
     before = []
     if diagnose:
         before = [examine(run.network, training) for run in runs]
 
-    groups = [runs] if abreast else variants
+    groups = [runs] if epoch_by_epoch else variants
     shown = range(0)  # no epoch is printed but the last
-    if abreast or style == "csv":
+    if epoch_by_epoch or style == "csv":
         shown = range(0, epochs, every)
+    # Nothing is trained yet: it is done when the tables ask for their rows.
     trained = train(groups, epochs, shown, training, test)
     try:
         if style == "csv":
@@ -1273,12 +1273,12 @@ def main(
         elif len(runs) == 1:
             last = epoch_row("baseline", [baseline])
             print_table(itertools.chain(epoch_rows(trained), [last]), style)
-        elif abreast:
+        elif epoch_by_epoch:
             print_table(epoch_rows(trained), style)
-            click.echo("\nAfter the last epoch:\n")
+            click.echo("\nThe last epoch:\n")
             ended = variants
             print_table(end_rows(ended, variants, baseline, style), style)
-        else:
+        else:  # Each group is a variant, and is yielded when it has ended.
             print_table(end_rows(trained, variants, baseline, style), style)
     except DivergenceError as error:
         raise click.ClickException(str(error)) from None
