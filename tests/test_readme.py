@@ -184,7 +184,7 @@ def marked(row: tuple[str, str, str]) -> Any:
     return row
 
 
-@pytest.mark.parametrize(("options", "corrected", "question"), map(marked, EQUAL_STEPS))
+@pytest.mark.parametrize(("options", "corrected", "question"), [marked(row) for row in EQUAL_STEPS])
 def test_equal_steps(options: str, corrected: str, question: str) -> None:
     for column, correct in (("--init rand-0.5", corrected), ("--buggy-prime", question)):
         *_, last, _ = printed(f"--hidden 30 {column} {options}").splitlines()
