@@ -220,7 +220,7 @@ class Images:
         """All images, in the blocks of the full batch and of the test.
 
         They are made once, and lack the pixels that are 0 in all images of a block, for speed:
-        the gradient for these pixels is 0, too. Sorting by margins makes more of them.
+        the gradient for these pixels is 0, too. Sorting by margins finds more such pixels.
         """
         blocks = []
         for indices in in_parts(sorted_by_margins(self.images), BLOCK):
