@@ -189,7 +189,8 @@ class Images:
     """Images and their labels: all those of training or test; or a block.
 
     A block is the part of them that a thread works on at a time. A batch is a list of blocks.
-    `blocks` and `batches` are for all images, and not for a block.
+    `blocks` and `batches` are for all images, and not for a block. A block has either `pixels`,
+    which are cut out already, or `rows`, which `x` cuts out; its labels are always its own.
     """
 
     def __init__(
@@ -199,16 +200,19 @@ class Images:
         rows: Array | slice = slice(None),
         pixels: Array | None = None,
     ) -> None:
-        self.images = images  # float32, which takes half the memory of float64
-        self.rows = rows  # These rows of `images` are meant: `x` picks them, in the thread.
-        self.labels = labels[rows]  # shape (n,)
+        self.images = images  # a row for each; float32, which takes half the memory of float64
+        self.labels = labels  # shape (n,)
+        self.rows = rows  # of `images`, if not all rows are meant: see `x`
         self.pixels = pixels  # those of the 784 that are columns of `images`; None: all
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def x(self, dtype: np.dtype[Any]) -> Array:
-        """Return the images as columns of this dtype."""
+        """Return the images as columns of this dtype.
+
+        A thread does this for its block: picking rows here, and not before, shares out the work.
+        """
         return self.images[self.rows].T.astype(dtype, copy=False)
 
     def y(self) -> Array:
@@ -233,13 +237,16 @@ class Images:
         """Yield the batches of an epoch, each as its blocks; the last batch may be smaller.
 
         If `size` is all images or more, the only batch is the full one, and no random numbers
-        are drawn. The blocks of a mini-batch share the array of all images.
+        are drawn. The blocks of a mini-batch are rows of the array of all images.
         """
         if size >= len(self):
             yield self.blocks
             return
         for batch in in_parts(random.permutation(len(self)), size):
-            yield [Images(self.images, self.labels, rows) for rows in in_parts(batch, MINI_BLOCK)]
+            blocks = []
+            for rows in in_parts(batch, MINI_BLOCK):
+                blocks.append(Images(self.images, self.labels[rows], rows))
+            yield blocks
 
 
 def load_images(path: Path | None = None) -> tuple[Images, Images]:
@@ -306,7 +313,8 @@ INITS = {
 }
 PRIMES = {"buggy": buggy_prime, "fixed": fixed_prime}
 DTYPES = ["float64", "float32"]
-FULL_BATCH = sys.maxsize  # no data has more; the command puts their number in its place
+# No data has more images. `main` and `single_changes` put their number in its place.
+FULL_BATCH = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -323,7 +331,7 @@ class Settings:
     dtype: str = "float64"  # of DTYPES
 
 
-# The changes that --suspects makes to the network that is given, one at a time. Those that change
+# The changes that --suspects makes to the settings given, one at a time. Those that change
 # nothing are left out: the question's own values are here for those who start from others. A row
 # may change any of the Settings but hidden and seed.
 SUSPECTS: list[tuple[str, Any]] = [
@@ -409,7 +417,7 @@ Group = list[Run]
 
 
 class DivergenceError(ArithmeticError):
-    """A weight is not a number, or so large that products overflow."""
+    """A weight or bias is not a number, or so large that products overflow."""
 
 
 def train(
@@ -437,7 +445,7 @@ def train(
 
 
 def train_epoch(run: Run, training: Images, test: Images) -> None:
-    """Train a run's network for an epoch by gradient descent, and add it to `run.epochs`.
+    """Train a run's network for an epoch by gradient descent, and report it in `run.epochs`.
 
     A step moves weights and biases by -eta/m times the gradient, summed over a batch's m images.
     Raises DivergenceError.
@@ -459,7 +467,7 @@ def train_epoch(run: Run, training: Images, test: Images) -> None:
         if not np.abs(parameter).max() <= limit:  # not >, which is False for nan
             raise DivergenceError(
                 f"{run.name}, seed {settings.seed}: after epoch {len(run.epochs)} weights or "
-                f"biases are no numbers, or larger than {limit:.1e}; try a smaller eta or scale."
+                f"biases are not numbers, or exceed {limit:.1e}; try a smaller eta or scale."
             )
     run.epochs.append(Epoch(cost / len(training), correct, predicted))
 
@@ -936,7 +944,10 @@ def distinct(values: Iterable[Any]) -> list[Any]:
 
 
 def combined_changes(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return all combinations of the options that have several values: [{}] if none has."""
+    """Return all combinations of the options that have several values: [{}] if none has.
+
+    Options that have one value, or none, are left out.
+    """
     several = {name: choices for name, choices in values.items() if len(choices) > 1}
     return [dict(zip(several, choice)) for choice in itertools.product(*several.values())]
 
@@ -1014,7 +1025,7 @@ def notes(
     if epoch_by_epoch:
         epoch = "the epoch"
         hint = "; epoch 0 is the first"
-    yield f"cost: mean over the training images in {epoch}, each taken before its step"
+    yield f"cost: mean over the training images in {epoch}, each image's before its step"
     yield f"accuracy: on {n_test:,} test images, after {epoch}{hint}"
     yield "most predicted: the digit, and its share of all predictions for these images"
     yield "baseline: a network that ignores the image and knows how often each digit occurs"
@@ -1168,7 +1179,7 @@ Examples:
     "and accuracy are drawn over the number of steps, without z2.",
 )
 @click.version_option(__version__)
-@np.errstate(all="ignore")  # for examine and draw_picture; train_epoch does it for itself
+@np.errstate(all="ignore")  # for all but the training, which does it for itself
 def main(
     hidden: int,
     buggy: bool,
@@ -1191,7 +1202,7 @@ def main(
     """Train a network of sigmoid neurons on MNIST, and print cost and accuracy.
 
     Options marked * may be given several times, as in --eta 1 --eta 2, or together, as in
-    --buggy-prime --fixed-prime: all combinations are run. A run that diverges ends them all.
+    --buggy-prime --fixed-prime: all combinations are run. If a run diverges, the command ends.
 
     For up to four runs, the epochs are shown side by side. For more, and with --seeds, only the
     last epoch is shown (--format csv has the epochs of all runs).
@@ -1276,7 +1287,7 @@ def main(
         elif epoch_by_epoch:
             print_table(epoch_rows(trained), style)
             click.echo("\nThe last epoch:\n")
-            ended = variants
+            ended = variants  # all of them, by the table above
             print_table(end_rows(ended, variants, baseline, style), style)
         else:  # Each group is a variant, and is yielded when it has ended.
             print_table(end_rows(trained, variants, baseline, style), style)
